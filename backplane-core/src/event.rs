@@ -1,0 +1,44 @@
+use std::{fmt, time::Instant};
+
+use crate::{Envelope, NodeId, Topic};
+
+/// The local receiver of a topic's events.
+///
+/// `accept` is called on the transport's read path (or, for what this node publishes itself,
+/// on the publisher's), one event at a time per topic. It must not block and must not publish:
+/// it hands over to a bounded queue and returns. Publishing from within `accept` is answered
+/// with [`PublishError::InsideSink`](crate::PublishError::InsideSink).
+pub trait Sink: fmt::Debug + Send + Sync + 'static {
+    /// Takes one event.
+    fn accept(&self, event: &Event);
+}
+
+/// What a sink is told.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// An envelope on a subscribed topic.
+    Message(Envelope),
+    /// Envelopes that are known to be lost.
+    Gap(Gap),
+    /// The link is in doubt: from `since` on, envelopes of other nodes may be lost. Told once to
+    /// each sink of a topic that was confirmed before.
+    Interrupted {
+        /// The last instant at which the link was proven to deliver.
+        since: Instant,
+    },
+    /// The link is back and the interest restored: what is published from now on arrives.
+    Restored,
+}
+
+/// A run of envelopes that are known to be lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gap {
+    /// The topic they were published on.
+    pub topic: Topic,
+    /// Who published them.
+    pub origin: NodeId,
+    /// How many, where that is known.
+    pub count: Option<u64>,
+}

@@ -1,0 +1,37 @@
+use crate::{
+    Envelope, NodeId, Topic,
+    codec::{self, Frame},
+    envelope::Kind,
+};
+
+/// Envelopes to be written together, in order.
+#[derive(Debug)]
+pub struct Batch {
+    origin: NodeId,
+    envelopes: Vec<Envelope>,
+}
+
+impl Batch {
+    pub(super) const fn new(origin: NodeId, envelopes: Vec<Envelope>) -> Self {
+        Self { origin, envelopes }
+    }
+
+    /// The envelopes, for a wire that needs no bytes.
+    #[must_use]
+    pub fn envelopes(&self) -> &[Envelope] {
+        &self.envelopes
+    }
+
+    /// The envelopes as bytes, those of one topic bundled; for a wire that sends bytes.
+    #[must_use]
+    pub fn frames(&self) -> Vec<Frame> {
+        codec::frames(&self.envelopes, self.origin)
+    }
+
+    pub(super) fn probe(origin: NodeId, topic: &Topic, number: u64) -> Self {
+        let mut envelope = Envelope::new(topic.clone(), number.to_le_bytes().to_vec());
+        envelope.origin = Some(origin);
+        envelope.kind = Kind::Probe;
+        Self::new(origin, vec![envelope])
+    }
+}

@@ -1,0 +1,160 @@
+use std::{
+    fmt,
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+};
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use crate::{
+    Envelope, Event, LinkError, NodeId,
+    codec::{self, DecodeError, Header},
+    envelope::Kind,
+};
+
+/// Where a [`Session`](crate::wire::Session) hands over what arrives.
+///
+/// Belongs to one connection: once the node has given that up, whatever still comes is dropped, so
+/// that nothing is delivered twice or out of place. Clones share the connection.
+#[derive(Clone)]
+pub struct Inbound {
+    shared: Arc<Shared>,
+    gate: Arc<Gate>,
+}
+
+#[derive(Debug)]
+struct Gate {
+    /// Held for reading while something is delivered, so that closing it waits for that.
+    open: RwLock<bool>,
+    lost: CancellationToken,
+    cause: OnceLock<LinkError>,
+}
+
+impl Inbound {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let gate = Gate {
+            open: RwLock::new(true),
+            lost: CancellationToken::new(),
+            cause: OnceLock::new(),
+        };
+        Self { shared, gate: Arc::new(gate) }
+    }
+
+    /// Takes the bytes of one [`Frame`](super::super::wire::Frame), or of anything else that turned up.
+    ///
+    /// Runs the sinks before it returns. Bytes that are no envelope are counted and dropped.
+    pub fn frame(&self, bytes: impl Into<Bytes>) {
+        self.while_open(|shared| {
+            codec::read(bytes.into(), |received| {
+                let outcome = received.and_then(|received| {
+                    let origin = received.origin().ok_or(DecodeError::Truncated)?;
+                    if origin == shared.id {
+                        let body = received.body.clone();
+                        received.header().map(|header| shared.echo(header.kind, &body))
+                    } else {
+                        let header = received.header()?;
+                        shared.receive(&header, origin, &received.body);
+                        Ok(())
+                    }
+                });
+                if let Err(error) = outcome {
+                    shared.unreadable(&error);
+                }
+            });
+        });
+    }
+
+    /// Takes an envelope that was never encoded.
+    pub fn envelope(&self, envelope: &Envelope) {
+        self.while_open(|shared| {
+            if envelope.origin == Some(shared.id) {
+                return shared.echo(envelope.kind, &envelope.body);
+            }
+            shared.counters.received.add(1);
+            match shared.interest.sinks(envelope.topic.as_parts()) {
+                Some((_, sinks)) if envelope.kind == Kind::Message => {
+                    shared.tell(&sinks, &Event::Message(envelope.clone()));
+                }
+                _ => shared.counters.uninterested.add(1),
+            }
+        });
+    }
+
+    /// The broker or the client library dropped something, but the connection goes on: sinks are
+    /// told `Interrupted` and at once `Restored`.
+    pub fn doubt(&self) {
+        self.while_open(|shared| shared.interest.doubted(shared.probes.proven()));
+    }
+
+    /// The connection has ended. Later calls change nothing.
+    pub fn lost(&self, cause: LinkError) {
+        // Only the first cause counts: what follows is its consequence.
+        let _ = self.gate.cause.set(cause);
+        self.gate.lost.cancel();
+    }
+
+    /// Waits until the wire says that the connection has ended.
+    pub(super) async fn ended(&self) -> LinkError {
+        self.gate.lost.cancelled().await;
+        let reason = self.gate.cause.get().map_or_else(|| "it ended".to_owned(), ToString::to_string);
+        LinkError::Lost { reason }
+    }
+
+    /// Drops whatever comes from now on, and waits for what is being delivered.
+    pub(super) fn close(&self) {
+        *self.gate.open.write().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+
+    fn while_open(&self, deliver: impl FnOnce(&Shared)) {
+        let open = self.gate.open.read().unwrap_or_else(PoisonError::into_inner);
+        if *open {
+            deliver(&self.shared);
+        }
+    }
+}
+
+impl fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbound").field("node", &self.shared.id).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn receive(&self, header: &Header<'_>, origin: NodeId, body: &Bytes) {
+        self.counters.received.add(1);
+        let sinks = match header.kind {
+            Kind::Message => self.interest.sinks(header.topic),
+            Kind::Probe => None,
+        };
+        let Some((topic, sinks)) = sinks else {
+            return self.counters.uninterested.add(1);
+        };
+        let mut envelope = Envelope::new(topic, body.clone())
+            .except(header.except.iter().copied())
+            .trace(header.trace.map(Arc::from));
+        envelope.origin = Some(origin);
+        self.tell(&sinks, &Event::Message(envelope));
+    }
+
+    /// Something this node published came back.
+    fn echo(&self, kind: Kind, body: &Bytes) {
+        match (kind, body.first_chunk()) {
+            (Kind::Probe, Some(number)) => {
+                self.counters.probes.add(1);
+                self.probes.returned(u64::from_le_bytes(*number));
+            }
+            _ => self.counters.echoes.add(1),
+        }
+    }
+
+    fn unreadable(&self, error: &DecodeError) {
+        match error {
+            DecodeError::UnknownVersion(_) | DecodeError::UnknownKind(_) => {
+                self.counters.unknown_version.add(1);
+            }
+            _ => self.counters.malformed.add(1),
+        }
+        tracing::debug!(node = %self.id, %error, "dropped what arrived on the backplane");
+    }
+}

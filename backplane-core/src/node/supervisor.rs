@@ -1,0 +1,174 @@
+//! The one task that owns the connection: connect, subscribe what is desired, prove delivery,
+//! declare the link up, and start over when it fails, for as long as it takes.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    Inbound, NodeOptions, Shared,
+    outgoing::{Outgoing, Queued},
+};
+use crate::{
+    Link, LinkError,
+    wire::{Session, Wire},
+};
+
+pub(super) async fn run(
+    wire: impl Wire,
+    options: NodeOptions,
+    shared: Arc<Shared>,
+    queued: mpsc::Receiver<Queued>,
+) {
+    let mut outgoing = Outgoing::new(queued);
+    tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => {}
+        () = supervise(&wire, &options, &shared, &mut outgoing) => {}
+    }
+    shared.outbound.up.store(false, Ordering::Release);
+    outgoing.give_up(&shared);
+    shared.outbound.close();
+    shared.interest.close();
+    shared.link.send_replace(Link::Closed);
+    shared.ended.cancel();
+}
+
+/// Runs connections until the node is closed and everything queued is settled.
+async fn supervise(
+    wire: &impl Wire,
+    options: &NodeOptions,
+    shared: &Arc<Shared>,
+    outgoing: &mut Outgoing,
+) {
+    let mut pause = Pause::new(options);
+    let mut epoch = 0;
+    loop {
+        let inbound = Inbound::new(Arc::clone(shared));
+        let prepared = async {
+            tokio::select! {
+                prepared = prepare(wire, &inbound, options, shared) => prepared,
+                lost = inbound.ended() => Err(lost),
+            }
+        };
+        // Publishers are told at once while there is no connection.
+        let prepared = tokio::select! {
+            biased;
+            () = shared.closing.cancelled() => return,
+            prepared = prepared => prepared,
+            () = outgoing.refuse(shared) => return,
+        };
+        let cause = match prepared {
+            Ok(session) => {
+                epoch += 1;
+                pause.reset();
+                shared.counters.connections.add(1);
+                shared.outbound.up.store(true, Ordering::Release);
+                shared.link.send_replace(Link::Up { epoch });
+                shared.interest.restored();
+                tracing::info!(node = %shared.id, epoch, "the backplane is up");
+                let ended = serve(&session, &inbound, options, shared, outgoing).await;
+                inbound.close();
+                shared.outbound.up.store(false, Ordering::Release);
+                match ended {
+                    Ok(()) => return session.close().await,
+                    Err(cause) => cause,
+                }
+            }
+            Err(cause) => {
+                inbound.close();
+                cause
+            }
+        };
+        shared.down(cause);
+        outgoing.abandon(shared);
+        shared.interest.interrupted(shared.probes.proven());
+        tokio::select! {
+            biased;
+            () = shared.closing.cancelled() => return,
+            () = tokio::time::sleep(pause.next()) => {}
+            () = outgoing.refuse(shared) => return,
+        }
+    }
+}
+
+/// Connects, subscribes everything desired, and proves that the connection delivers.
+async fn prepare<W: Wire>(
+    wire: &W,
+    inbound: &Inbound,
+    options: &NodeOptions,
+    shared: &Shared,
+) -> Result<W::Session, LinkError> {
+    let waited = options.connect_deadline;
+    let session = match tokio::time::timeout(waited, wire.connect(inbound.clone())).await {
+        Ok(session) => session?,
+        Err(_) => return Err(LinkError::TimedOut { doing: "connecting", waited }),
+    };
+    shared.subscribe_desired(&session, options.answer_deadline).await?;
+    shared.probe(&session, options).await?;
+    Ok(session)
+}
+
+/// Serves one connection until it fails (`Err`), or until the node is closed and everything queued
+/// is sent (`Ok`).
+async fn serve(
+    session: &impl Session,
+    inbound: &Inbound,
+    options: &NodeOptions,
+    shared: &Shared,
+    outgoing: &mut Outgoing,
+) -> Result<(), LinkError> {
+    tokio::select! {
+        biased;
+        cause = inbound.ended() => Err(cause),
+        cause = shared.keep_probing(session, options) => Err(cause),
+        cause = shared.follow_interest(session, options.answer_deadline) => Err(cause),
+        outcome = outgoing.write(session, shared, options.answer_deadline) => outcome,
+    }
+}
+
+impl Shared {
+    fn down(&self, cause: LinkError) {
+        let since = self.probes.proven();
+        tracing::warn!(node = %self.id, %cause, "the backplane is down");
+        self.link.send_replace(match cause {
+            LinkError::Mute { .. } => Link::Muted { since },
+            cause => Link::Down { since, cause: Arc::new(cause) },
+        });
+    }
+}
+
+/// The pause before the next attempt: doubling, bounded, and drawn at random, so that many nodes do
+/// not come back in step.
+#[derive(Debug)]
+struct Pause {
+    shortest: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Pause {
+    const fn new(options: &NodeOptions) -> Self {
+        Self {
+            shortest: options.shortest_pause,
+            longest: options.longest_pause,
+            next: options.shortest_pause,
+        }
+    }
+
+    const fn reset(&mut self) {
+        self.next = self.shortest;
+    }
+
+    fn next(&mut self) -> Duration {
+        let whole = self.next.min(self.longest);
+        self.next = whole.saturating_mul(2);
+        // Without randomness the pause is merely not spread.
+        let share = getrandom::u32().map_or(1.0, |bits| f64::from(bits) / f64::from(u32::MAX));
+        whole.mul_f64(0.5 + share / 2.0)
+    }
+}
+

@@ -1,0 +1,82 @@
+use bytesize::ByteSize;
+
+use crate::Receipt;
+
+/// What a transport promises. The kit checks each promise against what it sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Semantics {
+    /// How often a published envelope reaches an interested node while nothing fails.
+    pub delivery: Delivery,
+    /// Which envelopes keep their order.
+    pub order: Order,
+    /// The most that an `Ok` from a publish proves.
+    pub receipt: Receipt,
+    /// What a publisher is told while the link is down.
+    pub publisher_outage: PublisherOutage,
+    /// What becomes of what others publish while a subscriber's link is down.
+    pub subscriber_outage: SubscriberOutage,
+    /// How far back a new subscriber can read.
+    pub replay: Replay,
+    /// Who drops an envelope that a node has no interest in.
+    pub filter: Filter,
+    /// The largest body; one byte more is [`PublishError::TooLarge`](crate::PublishError::TooLarge).
+    pub largest_body: ByteSize,
+}
+
+/// See [`Semantics::delivery`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// Never twice; lost where a connection fails.
+    AtMostOnce,
+    /// Never lost while the medium lives; twice where a connection fails.
+    AtLeastOnce,
+}
+
+/// See [`Semantics::order`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Order {
+    /// Envelopes of one origin on one topic arrive in the order of their publishing.
+    PerOriginAndTopic,
+    /// Every node sees all envelopes of a topic in one and the same order.
+    PerTopic,
+}
+
+/// See [`Semantics::publisher_outage`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublisherOutage {
+    /// Local sinks get the envelope; the ticket says at once that nobody else does.
+    Refuses,
+    /// There is no broker that could be away.
+    Never,
+}
+
+/// See [`Semantics::subscriber_outage`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscriberOutage {
+    /// Lost, and reported as `Interrupted` … `Restored`.
+    LostAndReported,
+    /// There is no broker that could be away.
+    Never,
+}
+
+/// See [`Semantics::replay`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Replay {
+    /// A subscriber gets what is published after its confirmation, nothing from before.
+    None,
+}
+
+/// See [`Semantics::filter`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Filter {
+    /// The broker: an envelope costs nothing on a node without interest.
+    Broker,
+    /// The node: it reads every header and drops what it has no interest in.
+    Node,
+}

@@ -1,0 +1,79 @@
+//! What a transport author writes.
+//!
+//! A [`Wire`] connects; a [`Session`] is one connection. Everything else (queues, order, interest,
+//! reconnection, probes, local delivery) is [`Node`](crate::Node)'s.
+
+use std::{fmt::Debug, sync::Arc};
+
+use async_trait::async_trait;
+
+pub use crate::{
+    codec::Frame,
+    node::{Batch, Inbound},
+};
+use crate::{LinkError, Semantics, Topic};
+
+/// A messaging system, as a recipe for connections to it.
+#[async_trait]
+pub trait Wire: Debug + Send + Sync + 'static {
+    /// One connection.
+    type Session: Session;
+
+    /// What the messaging system promises.
+    fn semantics(&self) -> Semantics;
+
+    /// Makes one connection, on which nothing is subscribed yet.
+    ///
+    /// What arrives is handed to `inbound` as it comes, from any task the wire likes, in the
+    /// order of arrival. Must be cancel-safe: it is dropped when it takes too long.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no connection; the node reports it and tries again.
+    async fn connect(&self, inbound: Inbound) -> Result<Self::Session, LinkError>;
+}
+
+/// One connection to a messaging system. Dropping it must end it, with its tasks.
+///
+/// The node calls `write` with up to two batches at once, in order, and `subscribe` or
+/// `unsubscribe` with one batch at a time beside them.
+#[async_trait]
+pub trait Session: Debug + Send + Sync + 'static {
+    /// Writes a batch and waits until the broker has answered as far as
+    /// [`Semantics::receipt`] promises.
+    ///
+    /// The first poll must claim the batch's place in the order of writing: batches are
+    /// polled in their order.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost. What the broker refused without that is in [`Refused`], by its
+    /// index in [`Batch::envelopes`].
+    async fn write(&self, batch: &Batch) -> Result<Vec<Refused<usize>>, LinkError>;
+
+    /// Asks for these topics and returns when the broker routes each of them, or refuses it.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost.
+    async fn subscribe(&self, topics: &[Topic]) -> Result<Vec<Refused<Topic>>, LinkError>;
+
+    /// Gives these topics up.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost.
+    async fn unsubscribe(&self, topics: &[Topic]) -> Result<(), LinkError>;
+
+    /// Ends the connection in an orderly way, after everything written has been sent.
+    async fn close(&self) {}
+}
+
+/// What the broker refused, and why.
+#[derive(Debug, Clone)]
+pub struct Refused<T> {
+    /// The topic, or the envelope's index.
+    pub what: T,
+    /// What the broker said.
+    pub reason: Arc<str>,
+}
