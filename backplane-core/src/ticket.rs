@@ -127,3 +127,58 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(ledger: &Arc<Ledger>, number: u64) -> Poll<Result<Receipt, PublishError>> {
+        let mut ticket = Ticket::pending(Arc::clone(ledger), number);
+        Pin::new(&mut ticket).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_run_of_outcomes_answers_each_of_its_numbers() {
+        let ledger = Arc::new(Ledger::default());
+        assert!(ask(&ledger, 1).is_pending());
+        ledger.settle(3, Ok(Receipt::Accepted));
+        ledger.settle(4, Err(PublishError::Unknown));
+        ledger.settle(9, Ok(Receipt::Accepted));
+        for number in [1, 3, 5, 9] {
+            assert!(matches!(ask(&ledger, number), Poll::Ready(Ok(Receipt::Accepted))));
+        }
+        assert!(matches!(ask(&ledger, 4), Poll::Ready(Err(PublishError::Unknown))));
+        assert!(ask(&ledger, 10).is_pending());
+        assert_eq!(ledger.book.lock().unwrap().runs.len(), 3);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_a_forgotten_outcome_is_unknown() {
+        let ledger = Arc::new(Ledger::default());
+        for number in (2..=3 * RUNS as u64).step_by(2) {
+            ledger.settle(number - 1, Ok(Receipt::Accepted));
+            ledger.settle(number, Err(PublishError::Closed));
+        }
+        assert_eq!(ledger.book.lock().unwrap().runs.len(), RUNS);
+        assert!(matches!(ask(&ledger, 1), Poll::Ready(Err(PublishError::Unknown))));
+        let latest = 3 * RUNS as u64;
+        assert!(matches!(ask(&ledger, latest), Poll::Ready(Err(PublishError::Closed))));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_woken() {
+        let ledger = Arc::new(Ledger::default());
+        let tickets: Vec<_> = (1..=4)
+            .map(|number| tokio::spawn(Ticket::pending(Arc::clone(&ledger), number)))
+            .collect();
+        tokio::task::yield_now().await;
+        ledger.settle(2, Ok(Receipt::Sent));
+        ledger.settle(4, Err(PublishError::Unknown));
+        let mut outcomes = Vec::new();
+        for ticket in tickets {
+            outcomes.push(ticket.await.unwrap().is_ok());
+        }
+        assert_eq!(outcomes, [true, true, false, false]);
+        assert!(ledger.book.lock().unwrap().waiters.is_empty());
+    }
+}

@@ -321,6 +321,13 @@ impl Interest {
     }
 
     #[cfg(test)]
+    pub(crate) fn waiters(&self, topic: &Topic) -> usize {
+        let mut count = 0;
+        self.update(topic, |entry| count = entry.waiters.len());
+        count
+    }
+
+    #[cfg(test)]
     pub(crate) fn topics(&self) -> usize {
         let count = |shard: &RwLock<HashTable<Entry>>| {
             shard.read().unwrap_or_else(PoisonError::into_inner).len()
