@@ -1,0 +1,55 @@
+//! Starts one of the suite's brokers by hand, prints its URL, and keeps it until it is told to end:
+//!
+//! ```text
+//! cargo run -p backplane-tests --bin broker -- redis7
+//! ```
+
+use std::error::Error;
+use std::future::pending;
+
+use backplane_tests::brokers::{
+    Broker, BrokerError, Nats, NatsFlavour, NatsOptions, Redis, RedisFlavour, RedisOptions,
+};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let label = std::env::args().nth(1).unwrap_or_default();
+    let broker = start(&label).await?;
+    println!("{} {}", broker.name(), broker.url());
+    println!(
+        "process {}; Ctrl-C ends it",
+        broker.pid().unwrap_or_default()
+    );
+    tokio::select! {
+        () = terminated() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+    }
+}
+
+async fn start(label: &str) -> Result<Broker, Box<dyn Error>> {
+    let redis = RedisFlavour::ALL
+        .into_iter()
+        .find(|flavour| flavour.label() == label);
+    let nats = NatsFlavour::ALL
+        .into_iter()
+        .find(|flavour| flavour.label() == label);
+    let started: Result<Broker, BrokerError> = match (redis, nats) {
+        (Some(flavour), _) => Redis::start(flavour, RedisOptions::default()).await,
+        (_, Some(flavour)) => Nats::start(flavour, NatsOptions::default()).await,
+        (None, None) => {
+            let labels = RedisFlavour::ALL.map(RedisFlavour::label).into_iter();
+            let labels = labels.chain(NatsFlavour::ALL.map(NatsFlavour::label));
+            let labels: Vec<&str> = labels.collect();
+            return Err(format!("name a broker: {}", labels.join(", ")).into());
+        }
+    };
+    Ok(started?)
+}
+
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => pending().await,
+    }
+}
