@@ -16,10 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let label = std::env::args().nth(1).unwrap_or_default();
     let broker = start(&label).await?;
     println!("{} {}", broker.name(), broker.url());
-    println!(
-        "process {}; Ctrl-C ends it",
-        broker.pid().unwrap_or_default()
-    );
+    println!("process {}; Ctrl-C ends it", broker.pid().unwrap_or_default());
     tokio::select! {
         () = terminated() => Ok(()),
         interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
@@ -27,12 +24,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn start(label: &str) -> Result<Broker, Box<dyn Error>> {
-    let redis = RedisFlavour::ALL
-        .into_iter()
-        .find(|flavour| flavour.label() == label);
-    let nats = NatsFlavour::ALL
-        .into_iter()
-        .find(|flavour| flavour.label() == label);
+    let redis = RedisFlavour::ALL.into_iter().find(|flavour| flavour.label() == label);
+    let nats = NatsFlavour::ALL.into_iter().find(|flavour| flavour.label() == label);
     let started: Result<Broker, BrokerError> = match (redis, nats) {
         (Some(flavour), _) => Redis::start(flavour, RedisOptions::default()).await,
         (_, Some(flavour)) => Nats::start(flavour, NatsOptions::default()).await,

@@ -88,10 +88,7 @@ impl Program {
             return if path.is_file() {
                 Ok(path)
             } else {
-                Err(BrokerError::ProgramNotFound {
-                    variable: self.variable,
-                    path,
-                })
+                Err(BrokerError::ProgramNotFound { variable: self.variable, path })
             };
         }
         // Not canonicalised: Debian's redis-server looks at the name it is called by.
@@ -111,11 +108,7 @@ impl Program {
             }
         }
         looked_at.push("the PATH".to_owned());
-        Err(BrokerError::ProgramMissing {
-            what: self.what,
-            variable: self.variable,
-            looked_at,
-        })
+        Err(BrokerError::ProgramMissing { what: self.what, variable: self.variable, looked_at })
     }
 }
 
@@ -168,11 +161,7 @@ mod tests {
         let error = Program::REDIS_7
             .find_in(Some("/nowhere/redis".into()), folder.path(), vec![])
             .unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("BACKPLANE_REDIS7_BIN names /nowhere/redis")
-        );
+        assert!(error.to_string().contains("BACKPLANE_REDIS7_BIN names /nowhere/redis"));
     }
 
     #[test]
@@ -181,12 +170,7 @@ mod tests {
         let fetched = fake(&folder.path().join(".brokers/redis-7"), "v=7.0.15");
         fake(&folder.path().join("bin"), "v=7.2.0");
         let search = vec![folder.path().join("bin")];
-        assert_eq!(
-            Program::REDIS_7
-                .find_in(None, folder.path(), search)
-                .unwrap(),
-            fetched
-        );
+        assert_eq!(Program::REDIS_7.find_in(None, folder.path(), search).unwrap(), fetched);
     }
 
     #[test]
@@ -195,18 +179,11 @@ mod tests {
         fake(&folder.path().join("six"), "v=6.2.5");
         let seven = fake(&folder.path().join("seven"), "v=7.0.15");
         let search = vec![folder.path().join("six"), folder.path().join("seven")];
-        assert_eq!(
-            Program::REDIS_7
-                .find_in(None, folder.path(), search)
-                .unwrap(),
-            seven
-        );
+        assert_eq!(Program::REDIS_7.find_in(None, folder.path(), search).unwrap(), seven);
 
         let search = vec![folder.path().join("six")];
-        let message = Program::REDIS_7
-            .find_in(None, folder.path(), search)
-            .unwrap_err()
-            .to_string();
+        let message =
+            Program::REDIS_7.find_in(None, folder.path(), search).unwrap_err().to_string();
         assert!(message.contains("tests/run --fetch"), "{message}");
         assert!(message.contains("v=6.2.5"), "{message}");
     }

@@ -46,10 +46,7 @@ struct Run {
 
 impl Run {
     fn of(started: Started) -> Self {
-        Self {
-            process: Some(Arc::new(started.process)),
-            paused: false,
-        }
+        Self { process: Some(Arc::new(started.process)), paused: false }
     }
 }
 
@@ -132,9 +129,7 @@ impl Broker {
 
     /// The credentials file to log in with, if the server wants one.
     pub fn credentials_file(&self) -> Option<PathBuf> {
-        self.server
-            .has_credentials()
-            .then(|| self.layout.credentials())
+        self.server.has_credentials().then(|| self.layout.credentials())
     }
 
     /// The server's private folder, with its configuration and its log.
@@ -268,10 +263,7 @@ impl Broker {
     }
 
     fn not_running(&self, operation: &'static str) -> BrokerError {
-        BrokerError::NotRunning {
-            name: self.name.clone(),
-            operation,
-        }
+        BrokerError::NotRunning { name: self.name.clone(), operation }
     }
 
     fn unresponsive(&self, operation: &'static str) -> BrokerError {

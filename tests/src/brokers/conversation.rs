@@ -22,17 +22,13 @@ impl Conversation {
     pub(super) async fn connect(address: SocketAddr) -> Result<Self, ProbeError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream: BufReader::new(Box::new(stream)),
-        })
+        Ok(Self { stream: BufReader::new(Box::new(stream)) })
     }
 
     /// Goes on in TLS; what was received and not read is lost.
     pub(super) async fn encrypt(self, certificates: &Certificates) -> Result<Self, ProbeError> {
         let stream = certificates.connect(self.stream.into_inner()).await?;
-        Ok(Self {
-            stream: BufReader::new(Box::new(stream)),
-        })
+        Ok(Self { stream: BufReader::new(Box::new(stream)) })
     }
 
     pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<(), ProbeError> {

@@ -183,23 +183,16 @@ impl Server for Nats {
             .strip_prefix("INFO ")
             .and_then(|json| serde_json::from_str(json).ok())
             .ok_or_else(|| ProbeError::Unexpected(greeting.clone()))?;
-        let number = info["version"]
-            .as_str()
-            .unwrap_or("of an unknown version")
-            .to_owned();
+        let number = info["version"].as_str().unwrap_or("of an unknown version").to_owned();
         if let Some(certificates) = &self.certificates {
             server = server.encrypt(certificates).await?;
         }
-        let mut connect = self
-            .login
-            .connect(info["nonce"].as_str().unwrap_or_default());
+        let mut connect = self.login.connect(info["nonce"].as_str().unwrap_or_default());
         connect["verbose"] = false.into();
         connect["pedantic"] = false.into();
         connect["lang"] = "rust".into();
         connect["version"] = env!("CARGO_PKG_VERSION").into();
-        server
-            .send(format!("CONNECT {connect}\r\nPING\r\n").as_bytes())
-            .await?;
+        server.send(format!("CONNECT {connect}\r\nPING\r\n").as_bytes()).await?;
         loop {
             match server.line().await?.as_str() {
                 "PONG" => break,
@@ -207,10 +200,7 @@ impl Server for Nats {
                 line => return Err(ProbeError::Unexpected(line.to_owned())),
             }
         }
-        Ok(Version {
-            software: "nats".to_owned(),
-            number,
-        })
+        Ok(Version { software: "nats".to_owned(), number })
     }
 
     fn url(&self, address: SocketAddr) -> String {

@@ -66,11 +66,8 @@ impl Credentials {
     }
 
     fn try_generate() -> Result<Self, KeyError> {
-        let (operator, account, user) = (
-            KeyPair::new_operator(),
-            KeyPair::new_account(),
-            KeyPair::new_user(),
-        );
+        let (operator, account, user) =
+            (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_user());
         let unlimited = json!({
             "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
             "wildcards": true, "conn": -1, "leaf": -1,
@@ -100,12 +97,7 @@ impl Credentials {
     }
 
     fn config(&self) -> String {
-        let Self {
-            operator_token,
-            account,
-            account_token,
-            ..
-        } = self;
+        let Self { operator_token, account, account_token, .. } = self;
         format!(
             "operator: {operator_token}\nresolver: MEMORY\n\
              resolver_preload: {{ {account}: {account_token} }}\n"
@@ -115,10 +107,7 @@ impl Credentials {
 
 /// A NATS token: `issuer` says that `subject` has these claims.
 fn token(issuer: &KeyPair, subject: &KeyPair, claims: &Value) -> Result<String, KeyError> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let header = json!({ "typ": "JWT", "alg": "ed25519-nkey" });
     let body = json!({
         "jti": subject.public_key(), "iat": now, "iss": issuer.public_key(),

@@ -39,10 +39,7 @@ impl Port {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, number))?;
         let number = listener.local_addr()?.port();
         let token = UdpSocket::bind((Ipv4Addr::LOCALHOST, number))?;
-        Ok(Self {
-            number,
-            _token: token,
-        })
+        Ok(Self { number, _token: token })
     }
 }
 

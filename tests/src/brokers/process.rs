@@ -36,11 +36,7 @@ impl ServerProcess {
         log: File,
     ) -> io::Result<Self> {
         let mut command = guarded(program);
-        command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
 
         let (started, when_started) = oneshot::channel();
         let (end, ended) = watch::channel(None);
@@ -53,12 +49,7 @@ impl ServerProcess {
         let pid = when_started
             .await
             .unwrap_or_else(|_| Err(io::Error::other("the thread that starts it is gone")))?;
-        Ok(Self {
-            pid,
-            alive,
-            ended,
-            waiter: Some(waiter),
-        })
+        Ok(Self { pid, alive, ended, waiter: Some(waiter) })
     }
 
     pub(super) fn pid(&self) -> u32 {

@@ -105,11 +105,7 @@ impl Redis {
         options: RedisOptions,
     ) -> Result<Broker, BrokerError> {
         let certificates = options.tls.then(Certificates::generate).transpose()?;
-        let server = Self {
-            flavour,
-            options,
-            certificates,
-        };
+        let server = Self { flavour, options, certificates };
         Broker::launch(server).await
     }
 
@@ -210,11 +206,7 @@ impl Server for Redis {
 async fn expect(server: &mut Conversation, words: &[&str], answer: &str) -> Result<(), ProbeError> {
     server.send(&command(words)).await?;
     let line = server.line().await?;
-    if line == answer {
-        Ok(())
-    } else {
-        Err(ProbeError::Unexpected(line))
-    }
+    if line == answer { Ok(()) } else { Err(ProbeError::Unexpected(line)) }
 }
 
 /// A command in the Redis protocol: an array of bulk strings.
@@ -238,10 +230,7 @@ fn version(info: &str) -> Option<Version> {
         Some(number) => ("valkey", number),
         None => ("redis", field("redis_version")?),
     };
-    Some(Version {
-        software: software.to_owned(),
-        number,
-    })
+    Some(Version { software: software.to_owned(), number })
 }
 
 /// A word of a configuration line, in quotes, whatever is in it.

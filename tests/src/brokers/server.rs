@@ -68,10 +68,7 @@ pub struct Layout {
 
 impl Layout {
     pub(super) fn new(folder: &Path, port: u16) -> Self {
-        Self {
-            folder: folder.to_owned(),
-            port,
-        }
+        Self { folder: folder.to_owned(), port }
     }
 
     /// Where the server listens: a port of 127.0.0.1.

@@ -129,9 +129,7 @@ async fn until_ready(
 /// The last lines of a log, of what was written after `from` bytes.
 pub(super) fn log_tail(log: &Path, from: u64) -> String {
     let bytes = fs::read(log).unwrap_or_default();
-    let new = bytes
-        .get(usize::try_from(from).unwrap_or(0)..)
-        .unwrap_or_default();
+    let new = bytes.get(usize::try_from(from).unwrap_or(0)..).unwrap_or_default();
     let text = String::from_utf8_lossy(new);
     let lines: Vec<&str> = text.lines().collect();
     let first = lines.len().saturating_sub(LOG_LINES);

@@ -55,22 +55,11 @@ async fn starts_and_answers(broker: &Broker, name: &str) {
     assert!(broker.name().starts_with(name), "{}", broker.name());
     assert_eq!(broker.state(), BrokerState::Running);
     let port = broker.port();
-    assert!(
-        broker.url().ends_with(&format!("127.0.0.1:{port}")),
-        "{}",
-        broker.url()
-    );
-    assert!(
-        broker.url_at(1).ends_with("127.0.0.1:1"),
-        "{}",
-        broker.url_at(1)
-    );
+    assert!(broker.url().ends_with(&format!("127.0.0.1:{port}")), "{}", broker.url());
+    assert!(broker.url_at(1).ends_with("127.0.0.1:1"), "{}", broker.url_at(1));
     broker.probe(SOON).await.unwrap();
     let already = broker.start().await.unwrap_err();
-    assert!(
-        matches!(already, BrokerError::AlreadyRunning { .. }),
-        "{already}"
-    );
+    assert!(matches!(already, BrokerError::AlreadyRunning { .. }), "{already}");
 }
 
 async fn answers_nothing_while_paused(broker: &Broker) {
@@ -78,10 +67,7 @@ async fn answers_nothing_while_paused(broker: &Broker) {
     assert_eq!(broker.state(), BrokerState::Paused);
     // The kernel takes the connection, and the server says nothing on it …
     let mut asked = std::pin::pin!(broker.probe(SOON));
-    assert!(
-        timeout(A_WHILE, &mut asked).await.is_err(),
-        "a paused server answered"
-    );
+    assert!(timeout(A_WHILE, &mut asked).await.is_err(), "a paused server answered");
     // … until it goes on: the very same question is answered.
     broker.resume().unwrap();
     asked.await.unwrap();
@@ -89,33 +75,21 @@ async fn answers_nothing_while_paused(broker: &Broker) {
     // A paused server can also be told to end.
     broker.pause().await.unwrap();
     broker.stop().await.unwrap();
-    assert!(matches!(
-        broker.resume(),
-        Err(BrokerError::NotRunning { .. })
-    ));
+    assert!(matches!(broker.resume(), Err(BrokerError::NotRunning { .. })));
 }
 
 async fn ends_and_starts(broker: &Broker) {
     let (port, first) = (broker.port(), broker.pid().unwrap());
     broker.stop().await.unwrap();
     assert_eq!(broker.state(), BrokerState::Stopped);
-    assert!(matches!(
-        broker.probe(SOON).await,
-        Err(ProbeError::Connection(_))
-    ));
+    assert!(matches!(broker.probe(SOON).await, Err(ProbeError::Connection(_))));
     broker.stop().await.unwrap(); // nothing to do, and no error
-    assert!(matches!(
-        broker.pause().await,
-        Err(BrokerError::NotRunning { .. })
-    ));
+    assert!(matches!(broker.pause().await, Err(BrokerError::NotRunning { .. })));
 
     broker.start().await.unwrap();
     broker.kill().await.unwrap();
     assert_eq!(broker.state(), BrokerState::Stopped);
-    assert!(matches!(
-        broker.probe(SOON).await,
-        Err(ProbeError::Connection(_))
-    ));
+    assert!(matches!(broker.probe(SOON).await, Err(ProbeError::Connection(_))));
 
     broker.start().await.unwrap();
     broker.restart().await.unwrap();
@@ -125,11 +99,8 @@ async fn ends_and_starts(broker: &Broker) {
 }
 
 async fn is_gone_when_dropped(broker: Broker) {
-    let (pid, address, folder) = (
-        broker.pid().unwrap(),
-        broker.address(),
-        broker.folder().to_owned(),
-    );
+    let (pid, address, folder) =
+        (broker.pid().unwrap(), broker.address(), broker.folder().to_owned());
     assert!(folder.exists());
     broker.pause().await.unwrap(); // even then
     drop(broker);

@@ -9,22 +9,15 @@ async fn nats_logins(flavour: NatsFlavour) {
     let options = NatsOptions::default().user("ann", "p@ss \"1\"");
     let broker = Nats::start(flavour, options).await.unwrap();
     let address = broker.address();
-    assert_eq!(
-        broker.url(),
-        format!("nats://ann:p%40ss%20%221%22@{address}")
-    );
+    assert_eq!(broker.url(), format!("nats://ann:p%40ss%20%221%22@{address}"));
     assert!(refuses_strangers(&broker).await);
 
-    let broker = Nats::start(flavour, NatsOptions::default().token("t0ken"))
-        .await
-        .unwrap();
+    let broker = Nats::start(flavour, NatsOptions::default().token("t0ken")).await.unwrap();
     let address = broker.address();
     assert_eq!(broker.url(), format!("nats://t0ken@{address}"));
     assert!(refuses_strangers(&broker).await);
 
-    let broker = Nats::start(flavour, NatsOptions::default().credentials())
-        .await
-        .unwrap();
+    let broker = Nats::start(flavour, NatsOptions::default().credentials()).await.unwrap();
     let file = std::fs::read_to_string(broker.credentials_file().unwrap()).unwrap();
     assert!(file.contains("BEGIN NATS USER JWT"));
     assert!(refuses_strangers(&broker).await);
@@ -79,8 +72,6 @@ async fn nats2_15_over_tls() {
 #[tokio::test]
 async fn nats2_15_that_does_not_start_shows_its_log() {
     let options = NatsOptions::default().config_line("no_such_option: 1");
-    let error = Nats::start(NatsFlavour::Nats2_15, options)
-        .await
-        .unwrap_err();
+    let error = Nats::start(NatsFlavour::Nats2_15, options).await.unwrap_err();
     assert!(error.to_string().contains("no_such_option"), "{error}");
 }

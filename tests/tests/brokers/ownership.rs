@@ -12,12 +12,7 @@ use crate::{SOON, is_gone};
 /// A broker belongs to no runtime: it survives the one that started it.
 #[test]
 fn redis7_outlives_the_runtime_that_started_it() {
-    let runtime = || {
-        tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-    };
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let broker = runtime().block_on(async {
         let start = Redis::start(RedisFlavour::Redis7, RedisOptions::default());
         tokio::spawn(start).await.unwrap().unwrap()
@@ -49,13 +44,7 @@ async fn redis7_dies_with_a_killed_test_process() {
     let lines = BufReader::new(holder.stdout.take().unwrap()).lines();
     let mut words = lines.map_while(Result::ok);
     let pid = words
-        .find_map(|line| {
-            line.strip_prefix("process ")?
-                .split(';')
-                .next()?
-                .parse()
-                .ok()
-        })
+        .find_map(|line| line.strip_prefix("process ")?.split(';').next()?.parse().ok())
         .unwrap();
     assert!(!is_gone(pid));
     holder.kill().unwrap();
@@ -65,7 +54,5 @@ async fn redis7_dies_with_a_killed_test_process() {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(SOON, gone)
-        .await
-        .expect("the server outlived its owner");
+    timeout(SOON, gone).await.expect("the server outlived its owner");
 }
