@@ -13,7 +13,9 @@ use crate::{BoxError, Envelope, LinkError, Topic, topic};
 #[non_exhaustive]
 pub enum PublishError {
     /// The body is larger than the transport carries.
-    #[error("the body has {size}, the transport carries at most {limit}: send less, or a reference to it")]
+    #[error(
+        "the body has {size}, the transport carries at most {limit}: send less, or a reference to it"
+    )]
     TooLarge {
         /// The body's size.
         size: ByteSize,
@@ -21,10 +23,16 @@ pub enum PublishError {
         limit: ByteSize,
     },
     /// A name in the topic is too long.
-    #[error("a name in the topic is too long: hubs have at most {} bytes, other names {}", topic::LONGEST_HUB, topic::LONGEST_NAME)]
+    #[error(
+        "a name in the topic is too long: hubs have at most {} bytes, other names {}",
+        topic::LONGEST_HUB,
+        topic::LONGEST_NAME
+    )]
     NameTooLong,
     /// The list of excluded connections does not fit into a header.
-    #[error("{count} excluded connections do not fit into one envelope: exclude fewer, or send to a group without them")]
+    #[error(
+        "{count} excluded connections do not fit into one envelope: exclude fewer, or send to a group without them"
+    )]
     TooManyExceptions {
         /// How many there were.
         count: usize,
@@ -49,7 +57,9 @@ pub enum PublishError {
     },
     /// The connection failed after the envelope was handed to it and before the broker answered:
     /// it may or may not have been published.
-    #[error("the connection failed before the broker answered: the envelope may or may not have arrived")]
+    #[error(
+        "the connection failed before the broker answered: the envelope may or may not have arrived"
+    )]
     Unknown,
 }
 
@@ -58,14 +68,20 @@ pub enum PublishError {
 #[non_exhaustive]
 pub enum SubscribeError {
     /// A name in the topic is too long.
-    #[error("a name in {topic} is too long: hubs have at most {} bytes, other names {}", topic::LONGEST_HUB, topic::LONGEST_NAME)]
+    #[error(
+        "a name in {topic} is too long: hubs have at most {} bytes, other names {}",
+        topic::LONGEST_HUB,
+        topic::LONGEST_NAME
+    )]
     NameTooLong {
         /// The topic.
         topic: Topic,
     },
     /// The broker refuses the topic, for example by an access rule. Tried again at the next
     /// connection.
-    #[error("the broker refuses {topic}: {reason}; check the access rules of the user it connects as")]
+    #[error(
+        "the broker refuses {topic}: {reason}; check the access rules of the user it connects as"
+    )]
     Refused {
         /// The topic.
         topic: Topic,
@@ -96,7 +112,9 @@ pub enum ConnectError {
         known: String,
     },
     /// The transport exists, but was not compiled in.
-    #[error("{scheme:?} needs the Cargo feature {feature:?} of backplane-hub: turn it on in Cargo.toml")]
+    #[error(
+        "{scheme:?} needs the Cargo feature {feature:?} of backplane-hub: turn it on in Cargo.toml"
+    )]
     FeatureOff {
         /// The scheme in the URL.
         scheme: String,

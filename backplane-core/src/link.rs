@@ -47,7 +47,9 @@ pub enum LinkError {
     #[error("the first connection to the broker is still being made")]
     NotYet,
     /// Nothing took the connection.
-    #[error("cannot reach the broker at {address}: check that it runs, and the host and port in the URL")]
+    #[error(
+        "cannot reach the broker at {address}: check that it runs, and the host and port in the URL"
+    )]
     Unreachable {
         /// Host and port as configured.
         address: String,
@@ -56,7 +58,9 @@ pub enum LinkError {
         source: BoxError,
     },
     /// The broker rejects the credentials.
-    #[error("the broker at {address} rejects the credentials: check user, password or token ({reason})")]
+    #[error(
+        "the broker at {address} rejects the credentials: check user, password or token ({reason})"
+    )]
     Authentication {
         /// Host and port as configured.
         address: String,
@@ -64,7 +68,9 @@ pub enum LinkError {
         reason: String,
     },
     /// Something answers, but not the protocol of this transport.
-    #[error("what listens at {address} is not a usable {expected}: {reason}; check the URL's scheme and port")]
+    #[error(
+        "what listens at {address} is not a usable {expected}: {reason}; check the URL's scheme and port"
+    )]
     Protocol {
         /// Host and port as configured.
         address: String,
@@ -74,7 +80,9 @@ pub enum LinkError {
         reason: String,
     },
     /// The broker is older than this transport supports.
-    #[error("the broker at {address} is {product} {found}; this transport needs {needed} or newer: upgrade it")]
+    #[error(
+        "the broker at {address} is {product} {found}; this transport needs {needed} or newer: upgrade it"
+    )]
     TooOld {
         /// Host and port as configured.
         address: String,
@@ -86,7 +94,9 @@ pub enum LinkError {
         needed: &'static str,
     },
     /// TLS could not be established.
-    #[error("TLS with the broker at {address} failed: check its certificate and the CA it is signed by")]
+    #[error(
+        "TLS with the broker at {address} failed: check its certificate and the CA it is signed by"
+    )]
     Tls {
         /// Host and port as configured.
         address: String,

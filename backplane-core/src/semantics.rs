@@ -39,8 +39,6 @@ pub enum Delivery {
 pub enum Order {
     /// Envelopes of one origin on one topic arrive in the order of their publishing.
     PerOriginAndTopic,
-    /// Every node sees all envelopes of a topic in one and the same order.
-    PerTopic,
 }
 
 /// See [`Semantics::publisher_outage`].

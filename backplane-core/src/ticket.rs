@@ -92,7 +92,9 @@ impl Ledger {
                 return;
             }
             match book.runs.back_mut() {
-                Some((end, Ok(before))) if outcome.as_ref().is_ok_and(|now| now == before) => *end = last,
+                Some((end, Ok(before))) if outcome.as_ref().is_ok_and(|now| now == before) => {
+                    *end = last
+                }
                 _ => book.runs.push_back((last, outcome)),
             }
             if book.runs.len() > RUNS {

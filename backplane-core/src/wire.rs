@@ -7,11 +7,11 @@ use std::{fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
 
+use crate::{LinkError, Semantics, Topic};
 pub use crate::{
     codec::Frame,
     node::{Batch, Inbound},
 };
-use crate::{LinkError, Semantics, Topic};
 
 /// A messaging system, as a recipe for connections to it.
 #[async_trait]
@@ -53,17 +53,26 @@ pub trait Session: Debug + Send + Sync + 'static {
 
     /// Asks for these topics and returns when the broker routes each of them, or refuses it.
     ///
+    /// Provided for a medium that gives every connection everything
+    /// ([`Filter::Node`](crate::Filter::Node)): there is nothing to ask for.
+    ///
     /// # Errors
     ///
     /// The connection is lost.
-    async fn subscribe(&self, topics: &[Topic]) -> Result<Vec<Refused<Topic>>, LinkError>;
+    async fn subscribe(&self, topics: &[Topic]) -> Result<Vec<Refused<Topic>>, LinkError> {
+        let _ = topics;
+        Ok(Vec::new())
+    }
 
-    /// Gives these topics up.
+    /// Gives these topics up. Provided as [`subscribe`](Self::subscribe) is.
     ///
     /// # Errors
     ///
     /// The connection is lost.
-    async fn unsubscribe(&self, topics: &[Topic]) -> Result<(), LinkError>;
+    async fn unsubscribe(&self, topics: &[Topic]) -> Result<(), LinkError> {
+        let _ = topics;
+        Ok(())
+    }
 
     /// Ends the connection in an orderly way, after everything written has been sent.
     async fn close(&self) {}

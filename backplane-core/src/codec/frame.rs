@@ -111,10 +111,7 @@ impl Received {
 }
 
 /// Calls `each` with every envelope in `bytes`; a broken one ends the reading.
-pub(crate) fn read(
-    mut bytes: Bytes,
-    mut each: impl FnMut(Result<Received, DecodeError>),
-) {
+pub(crate) fn read(mut bytes: Bytes, mut each: impl FnMut(Result<Received, DecodeError>)) {
     match *bytes {
         [MAGIC, BUNDLE, ..] => {
             let _ = bytes.split_to(PREFIX);

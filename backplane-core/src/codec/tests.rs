@@ -33,18 +33,18 @@ fn golden_bytes() {
     let envelope = Envelope::new(Topic::group("orders", "k"), "tea").except(["c1"]);
     let frames = frames(&[stamped(envelope)], ORIGIN);
     let expected: Vec<u8> = [
-        &[0xB5, 0x01][..],                     // magic, version
-        &[60, 0, 0, 0],                        // header length
-        &[7; 16],                              // origin
-        &[0, 1],                               // message, group
-        &[6, 0, 0, 0, 0, 0, 0, 0],             // hub
+        &[0xB5, 0x01][..],         // magic, version
+        &[60, 0, 0, 0],            // header length
+        &[7; 16],                  // origin
+        &[0, 1],                   // message, group
+        &[6, 0, 0, 0, 0, 0, 0, 0], // hub
         b"orders",
-        &[1, 0, 0, 0, 0, 0, 0, 0],             // name
+        &[1, 0, 0, 0, 0, 0, 0, 0], // name
         b"k",
-        &[1, 0, 0, 0, 0, 0, 0, 0],             // one exception
+        &[1, 0, 0, 0, 0, 0, 0, 0], // one exception
         &[2, 0, 0, 0, 0, 0, 0, 0],
         b"c1",
-        &[0],                                  // no trace
+        &[0], // no trace
         b"tea",
     ]
     .concat();
@@ -89,7 +89,8 @@ fn a_newer_nodes_fields_and_kinds_are_skipped() {
     let header_length = u32::from_le_bytes(frame[2..6].try_into().unwrap());
     let (header, body) = frame[6..].split_at(header_length as usize);
 
-    let longer = [&[0xB5, 0x01][..], &(header_length + 3).to_le_bytes(), header, b"new", body].concat();
+    let longer =
+        [&[0xB5, 0x01][..], &(header_length + 3).to_le_bytes(), header, b"new", body].concat();
     let received = read_all(&longer.into()).remove(0).unwrap();
     assert_eq!(decoded(&received), envelope);
 
@@ -150,10 +151,7 @@ fn a_broken_envelope_in_a_bundle_costs_only_itself() {
 #[test]
 fn a_header_cannot_claim_more_than_its_bound() {
     let hostile = [&[0xB5, 0x01][..], &u32::MAX.to_le_bytes(), &[0; 64]].concat();
-    assert!(matches!(
-        read_all(&hostile.into()).remove(0),
-        Err(super::DecodeError::Header { .. })
-    ));
+    assert!(matches!(read_all(&hostile.into()).remove(0), Err(super::DecodeError::Header { .. })));
     // A list that claims 2^60 entries in a header of 60 bytes.
     let mut header = vec![0; 18];
     header.extend([0; 16]);

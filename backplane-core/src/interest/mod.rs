@@ -7,8 +7,8 @@
 mod subscription;
 mod table;
 
-pub use subscription::Subscription;
 pub(crate) use subscription::Confirmation;
+pub use subscription::Subscription;
 pub(crate) use table::{Interest, Registration, Work};
 
 #[cfg(test)]

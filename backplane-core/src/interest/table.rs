@@ -274,7 +274,8 @@ impl Interest {
         let mut told = Vec::new();
         self.each(|entry| {
             if entry.actual == Actual::Routed {
-                let fresh = entry.sinks.iter().filter(|it| !it.interrupted.swap(true, Ordering::AcqRel));
+                let fresh =
+                    entry.sinks.iter().filter(|it| !it.interrupted.swap(true, Ordering::AcqRel));
                 told.extend(fresh.map(|it| Arc::clone(&it.sink)));
             }
             entry.actual = Actual::Unrouted;
@@ -288,7 +289,8 @@ impl Interest {
     pub(crate) fn restored(&self) {
         let mut told = Vec::new();
         self.each(|entry| {
-            let marked = entry.sinks.iter().filter(|it| it.interrupted.swap(false, Ordering::AcqRel));
+            let marked =
+                entry.sinks.iter().filter(|it| it.interrupted.swap(false, Ordering::AcqRel));
             told.extend(marked.map(|it| Arc::clone(&it.sink)));
         });
         tell(told, &Event::Restored);

@@ -52,7 +52,8 @@ async fn a_subscription_is_confirmed_when_each_topic_is() {
     let interest = Arc::new(Interest::new());
     let (_, sink) = sink();
     let (a, b) = (Topic::group("h", "a"), Topic::group("h", "b"));
-    let both = interest.add(&[(a.clone(), Arc::clone(&sink)), (b.clone(), Arc::clone(&sink))]).unwrap();
+    let both =
+        interest.add(&[(a.clone(), Arc::clone(&sink)), (b.clone(), Arc::clone(&sink))]).unwrap();
     let work = interest.work(usize::MAX);
     assert_eq!(work.subscribe.len(), 2);
     interest.routed(&a);

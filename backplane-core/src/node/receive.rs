@@ -97,7 +97,8 @@ impl Inbound {
     /// Waits until the wire says that the connection has ended.
     pub(super) async fn ended(&self) -> LinkError {
         self.gate.lost.cancelled().await;
-        let reason = self.gate.cause.get().map_or_else(|| "it ended".to_owned(), ToString::to_string);
+        let reason =
+            self.gate.cause.get().map_or_else(|| "it ended".to_owned(), ToString::to_string);
         LinkError::Lost { reason }
     }
 

@@ -171,4 +171,3 @@ impl Pause {
         whole.mul_f64(0.5 + share / 2.0)
     }
 }
-
