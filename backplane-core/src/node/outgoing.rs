@@ -1,4 +1,8 @@
-use std::{collections::VecDeque, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use tokio::sync::mpsc;
@@ -147,7 +151,7 @@ impl Shared {
             let at = refusal.what.clamp(from, marks.len());
             self.settle_all(&marks[from..at], &receipt);
             let until = (at + 1).min(marks.len());
-            let reason = PublishError::Refused { reason: refusal.reason.clone() };
+            let reason = PublishError::Refused { reason: Arc::clone(&refusal.reason) };
             self.settle_all(&marks[at..until], &Err(reason));
             from = until;
         }
