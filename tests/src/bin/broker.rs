@@ -6,13 +6,24 @@
 
 use std::error::Error;
 use std::future::pending;
+use std::process::ExitCode;
 
 use backplane_tests::brokers::{
     Broker, BrokerError, Nats, NatsFlavour, NatsOptions, Redis, RedisFlavour, RedisOptions,
 };
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match hold().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn hold() -> Result<(), Box<dyn Error>> {
     let label = std::env::args().nth(1).unwrap_or_default();
     let broker = start(&label).await?;
     println!("{} {}", broker.name(), broker.url());
