@@ -1,1 +1,93 @@
-fn main() {}
+//! Order notifications that cross server processes.
+//!
+//! One command starts two nodes and a front door that hands each new connection to the next of
+//! them, whoever it comes from. A customer who is connected to one node is told of every step that
+//! another one takes:
+//!
+//! ```text
+//! cargo run --release -p orders
+//! cargo run --release -p orders -- --backplane redis://127.0.0.1:6379
+//! ```
+
+mod front_door;
+mod hub;
+mod kitchen;
+mod login;
+mod node;
+mod page;
+
+use std::{error::Error, net::SocketAddr, time::Duration};
+
+use clap::Parser;
+use login::Login;
+
+/// Order notifications across server processes.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Where the front door listens; node i listens on the port i above.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+
+    /// How many nodes run in this process. A single one listens on the address itself.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    nodes: u16,
+
+    /// What connects the nodes: memory:, redis://…, or nats://…
+    #[arg(long, default_value = "memory:")]
+    backplane: String,
+
+    /// The name of a single node; others are called node-1, node-2, …
+    #[arg(long)]
+    node_name: Option<String>,
+
+    /// Signs logins and connections; all processes need the same. Random unless given.
+    #[arg(long, env = "ORDERS_JWT_SECRET", hide_env_values = true)]
+    jwt_secret: Option<String>,
+
+    /// How long each step of an order takes.
+    #[arg(long, default_value = "500ms", value_parser = humantime::parse_duration)]
+    step: Duration,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let arguments = Arguments::parse();
+    let login = match &arguments.jwt_secret {
+        Some(secret) => Login::new(secret),
+        None => Login::random()?,
+    };
+    page::fetch_client();
+
+    let mut nodes = Vec::new();
+    for number in 1..=arguments.nodes {
+        let (name, address) = place(&arguments, number)?;
+        let bound = node::start(&name, address, &arguments.backplane, &login, arguments.step).await?;
+        println!("{name} listens on http://{bound}");
+        nodes.push(bound);
+    }
+    let open = match nodes[..] {
+        [single] => single,
+        _ => front_door::open(arguments.listen, nodes).await?,
+    };
+    println!("\nOpen http://{open} in two browsers (or windows) and order something.");
+    tokio::signal::ctrl_c().await?;
+    Ok(())
+}
+
+/// The name and the address of a node.
+fn place(arguments: &Arguments, number: u16) -> Result<(String, SocketAddr), String> {
+    let name = match &arguments.node_name {
+        Some(name) if arguments.nodes == 1 => name.clone(),
+        Some(_) => return Err("--node-name goes with --nodes 1: one name for one node".to_owned()),
+        None => format!("node-{number}"),
+    };
+    let mut address = arguments.listen;
+    if arguments.nodes > 1 && address.port() != 0 {
+        let port = address.port().checked_add(number);
+        address.set_port(port.ok_or("--listen leaves no ports above it for the nodes")?);
+    }
+    Ok((name, address))
+}

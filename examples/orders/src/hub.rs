@@ -1,0 +1,60 @@
+//! The hub: what clients may call, and who they must be.
+
+use backplane_hub::{Backplane, BuildError, Caller, Hub, HubError, Policy, State};
+use serde::Serialize;
+use std::sync::Arc;
+
+use crate::kitchen::{Kitchen, NewOrder};
+
+pub(crate) fn build(backplane: Arc<dyn Backplane>, kitchen: Kitchen) -> Result<Hub, BuildError> {
+    Hub::builder("orders")
+        .backplane(backplane)
+        .state(kitchen)
+        .authorize(Policy::authenticated())
+        .method("PlaceOrder", place_order)
+        .method("WatchOrder", watch_order)
+        .method("UnwatchOrder", unwatch_order)
+        .method("WhoAmI", who_am_i)
+        .build()
+}
+
+async fn place_order(
+    caller: Caller,
+    State(kitchen): State<Kitchen>,
+    order: NewOrder,
+) -> Result<String, HubError> {
+    kitchen.place(user(&caller)?, &order).map_err(HubError::client)
+}
+
+async fn watch_order(caller: Caller, order_id: String) -> Result<(), HubError> {
+    caller.groups().add(caller.id(), &Kitchen::watchers(&order_id)).await?;
+    Ok(())
+}
+
+async fn unwatch_order(caller: Caller, order_id: String) -> Result<(), HubError> {
+    caller.groups().remove(caller.id(), &Kitchen::watchers(&order_id)).await?;
+    Ok(())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity {
+    user: String,
+    connection_id: String,
+    node: String,
+}
+
+async fn who_am_i(
+    caller: Caller,
+    State(kitchen): State<Kitchen>,
+) -> Result<Identity, HubError> {
+    Ok(Identity {
+        user: user(&caller)?.to_owned(),
+        connection_id: caller.id().to_string(),
+        node: kitchen.node().to_owned(),
+    })
+}
+
+fn user(caller: &Caller) -> Result<&str, HubError> {
+    caller.user_id().ok_or_else(|| HubError::client("Your login names no user."))
+}

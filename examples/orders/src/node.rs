@@ -1,0 +1,140 @@
+//! One node: an ordinary axum application with a hub in it.
+
+use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use backplane_hub::{Backplane, Link, connect};
+use backplane_signalr::{Bearer, Options};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+use crate::{
+    hub,
+    kitchen::{Kitchen, NewOrder},
+    login::Login,
+    page,
+};
+
+#[derive(Clone)]
+struct Node {
+    kitchen: Kitchen,
+    backplane: Arc<dyn Backplane>,
+    login: Login,
+    bearer: Arc<Bearer>,
+}
+
+/// Starts a node and returns where it listens.
+pub(crate) async fn start(
+    name: &str,
+    address: SocketAddr,
+    backplane: &str,
+    login: &Login,
+    step: Duration,
+) -> Result<SocketAddr, Box<dyn Error>> {
+    let backplane = connect(backplane).await?;
+    let (kitchen, work) = Kitchen::new(name, step);
+    let orders = hub::build(Arc::clone(&backplane), kitchen.clone())?;
+    let options = Options::default().bearer(login.bearer()).token_keys(login.token_keys());
+    let node = Node { kitchen, backplane, login: login.clone(), bearer: Arc::new(login.bearer()) };
+    let app = Router::new()
+        .route("/health", get(health))
+        .route("/login", post(log_in))
+        .route("/orders", post(place_order))
+        .with_state(node)
+        .nest("/hubs/orders", backplane_signalr::router(&orders, options)?)
+        .merge(page::router());
+
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let reason = format!("cannot listen on {address}: {error}; choose another with --listen");
+        io::Error::new(error.kind(), reason)
+    })?;
+    let bound = listener.local_addr()?;
+    tokio::spawn(work.run(orders));
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, app).await {
+            tracing::error!(%error, "the node stopped serving");
+        }
+    });
+    Ok(bound)
+}
+
+#[derive(Serialize)]
+struct Health {
+    node: String,
+    ready: bool,
+    link: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+}
+
+/// Ready only while the link to the other nodes is proven; own connections are served regardless.
+async fn health(State(node): State<Node>) -> Response {
+    let link = node.backplane.link();
+    let link = link.borrow();
+    let (word, cause) = match &*link {
+        Link::Up { .. } => ("up", None),
+        Link::Muted { .. } => ("muted", None),
+        Link::Down { cause, .. } => ("down", Some(cause.to_string())),
+        Link::Connecting => ("connecting", None),
+        _ => ("closed", None),
+    };
+    let status = if link.is_up() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let node = node.kitchen.node().to_owned();
+    (status, Json(Health { node, ready: link.is_up(), link: word, cause })).into_response()
+}
+
+#[derive(Deserialize)]
+struct LogIn {
+    user: String,
+}
+
+#[derive(Serialize)]
+struct Token {
+    token: String,
+}
+
+async fn log_in(State(node): State<Node>, Json(log_in): Json<LogIn>) -> Response {
+    if log_in.user.trim().is_empty() {
+        return (StatusCode::BAD_REQUEST, "Name yourself: {\"user\":\"ann\"}").into_response();
+    }
+    match node.login.token(&log_in.user) {
+        Ok(token) => Json(Token { token }).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "no token");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Placed<'a> {
+    order_id: String,
+    node: &'a str,
+}
+
+async fn place_order(
+    State(node): State<Node>,
+    headers: HeaderMap,
+    Json(order): Json<NewOrder>,
+) -> Response {
+    let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = token.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let user = match node.bearer.verify(token) {
+        Ok(user) => user,
+        Err(error) => return (StatusCode::UNAUTHORIZED, error.to_string()).into_response(),
+    };
+    match node.kitchen.place(user.id().unwrap_or_default(), &order) {
+        Ok(order_id) => {
+            let placed = Placed { order_id, node: node.kitchen.node() };
+            (StatusCode::CREATED, Json(placed)).into_response()
+        }
+        Err(reason) => (StatusCode::BAD_REQUEST, reason).into_response(),
+    }
+}
