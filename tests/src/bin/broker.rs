@@ -3,6 +3,9 @@
 //! ```text
 //! cargo run -p backplane-tests --bin broker -- redis7
 //! ```
+//!
+//! Lines on standard input make it fail and return: `stop`, `kill`, `start`, `restart`, `pause`, `resume`.
+//! Each is answered with a line when it is done.
 
 use std::error::Error;
 use std::future::pending;
@@ -11,6 +14,7 @@ use std::process::ExitCode;
 use backplane_tests::brokers::{
     Broker, BrokerError, Nats, NatsFlavour, NatsOptions, Redis, RedisFlavour, RedisOptions,
 };
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -31,7 +35,32 @@ async fn hold() -> Result<(), Box<dyn Error>> {
     tokio::select! {
         () = terminated() => Ok(()),
         interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+        done = obey(&broker) => done,
     }
+}
+
+/// Does what standard input says; once that has ended, only waits.
+async fn obey(broker: &Broker) -> Result<(), Box<dyn Error>> {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        let done = match line.trim() {
+            "stop" => broker.stop().await,
+            "kill" => broker.kill().await,
+            "start" => broker.start().await,
+            "restart" => broker.restart().await,
+            "pause" => broker.pause().await,
+            "resume" => broker.resume(),
+            other => {
+                println!("unknown: {other}; say stop, kill, start, restart, pause or resume");
+                continue;
+            }
+        };
+        match done {
+            Ok(()) => println!("done: {}", line.trim()),
+            Err(error) => println!("failed: {}: {error}", line.trim()),
+        }
+    }
+    pending().await
 }
 
 async fn start(label: &str) -> Result<Broker, Box<dyn Error>> {

@@ -1,0 +1,56 @@
+// A customer of the orders example, with the official client.
+
+import { HubConnectionBuilder, LogLevel } from '@microsoft/signalr';
+
+/** Logs in at `site` and connects there. Each of its requests is a TCP connection of its own. */
+export async function connectCustomer(t, site, user) {
+  const token = await logIn(site, user);
+  const connection = new HubConnectionBuilder()
+    .withUrl(`${site}/hubs/orders`, { accessTokenFactory: () => token, headers: { connection: 'close' } })
+    .configureLogging(LogLevel.Error)
+    .build();
+  const told = queue();
+  const watched = queue();
+  connection.on('OrderStatusChanged', told.push);
+  connection.on('OrderWatched', watched.push);
+  await connection.start();
+  t.after(() => connection.stop());
+  const { node } = await connection.invoke('WhoAmI');
+  return { connection, node, told, watched, token };
+}
+
+export async function logIn(site, user) {
+  const { token } = await post(site, '/login', { user });
+  return token;
+}
+
+/** Places an order by plain HTTP; the answer names the node that took it. */
+export function placeOrder(site, token, order) {
+  return post(site, '/orders', order, { authorization: `Bearer ${token}` });
+}
+
+async function post(site, path, body, headers = {}) {
+  const answer = await fetch(site + path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', connection: 'close', ...headers },
+    body: JSON.stringify(body),
+  });
+  if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
+  return answer.json();
+}
+
+/** What arrives, to be awaited one by one. */
+function queue(seconds = 30) {
+  const items = [];
+  const waiting = [];
+  return {
+    push: (item) => (waiting.length ? waiting.shift()(item) : items.push(item)),
+    next: () => (items.length ? Promise.resolve(items.shift()) : new Promise((found, failed) => {
+      const late = setTimeout(() => failed(new Error(`nothing arrived within ${seconds} s`)), seconds * 1000);
+      waiting.push((item) => {
+        clearTimeout(late);
+        found(item);
+      });
+    })),
+  };
+}
