@@ -144,12 +144,28 @@ thread_local! {
     static IN_SINK: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Marks this thread as telling a sink, until dropped, also by a sink that panics.
+struct InSink {
+    before: bool,
+}
+
+impl InSink {
+    fn enter() -> Self {
+        Self { before: IN_SINK.replace(true) }
+    }
+}
+
+impl Drop for InSink {
+    fn drop(&mut self) {
+        IN_SINK.set(self.before);
+    }
+}
+
 impl Shared {
     /// Tells the sinks of a topic; what they publish meanwhile is refused.
     fn tell(&self, sinks: &[Registration], event: &Event) {
-        IN_SINK.set(true);
+        let _inside = InSink::enter();
         sinks.iter().for_each(|registration| registration.sink.accept(event));
-        IN_SINK.set(false);
         self.counters.delivered.add(sinks.len() as u64);
     }
 

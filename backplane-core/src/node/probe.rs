@@ -28,7 +28,11 @@ impl Default for ProbeBook {
 }
 
 impl ProbeBook {
+    /// A number that was never sent proves nothing: anyone may write on a broker.
     pub(super) fn returned(&self, number: u64) {
+        if number > *self.latest.lock().unwrap_or_else(PoisonError::into_inner) {
+            return;
+        }
         self.returned.send_if_modified(|latest| {
             let newer = number > *latest;
             *latest = (*latest).max(number);

@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use bytes::Bytes;
@@ -28,7 +28,7 @@ struct Gate {
     /// Held for reading while something is delivered, so that closing it waits for that.
     open: RwLock<bool>,
     lost: CancellationToken,
-    cause: OnceLock<LinkError>,
+    cause: Mutex<Option<LinkError>>,
 }
 
 impl Inbound {
@@ -36,7 +36,7 @@ impl Inbound {
         let gate = Gate {
             open: RwLock::new(true),
             lost: CancellationToken::new(),
-            cause: OnceLock::new(),
+            cause: Mutex::new(None),
         };
         Self { shared, gate: Arc::new(gate) }
     }
@@ -90,16 +90,18 @@ impl Inbound {
     /// The connection has ended. Later calls change nothing.
     pub fn lost(&self, cause: LinkError) {
         // Only the first cause counts: what follows is its consequence.
-        let _ = self.gate.cause.set(cause);
+        let mut first = self.gate.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.gate.lost.is_cancelled() {
+            *first = Some(cause);
+        }
         self.gate.lost.cancel();
     }
 
     /// Waits until the wire says that the connection has ended.
     pub(super) async fn ended(&self) -> LinkError {
         self.gate.lost.cancelled().await;
-        let reason =
-            self.gate.cause.get().map_or_else(|| "it ended".to_owned(), ToString::to_string);
-        LinkError::Lost { reason }
+        let cause = self.gate.cause.lock().unwrap_or_else(PoisonError::into_inner).take();
+        cause.unwrap_or_else(|| LinkError::Lost { reason: "it ended".to_owned() })
     }
 
     /// Drops whatever comes from now on, and waits for what is being delivered.

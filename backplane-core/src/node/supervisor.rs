@@ -65,24 +65,18 @@ async fn supervise(
             Ok(session) => {
                 epoch += 1;
                 pause.reset();
-                shared.counters.connections.add(1);
-                shared.outbound.up.store(true, Ordering::Release);
-                shared.link.send_replace(Link::Up { epoch });
-                shared.interest.restored();
-                tracing::info!(node = %shared.id, epoch, "the backplane is up");
-                let ended = serve(&session, &inbound, options, shared, outgoing).await;
-                inbound.close();
-                shared.outbound.up.store(false, Ordering::Release);
-                match ended {
-                    Ok(()) => return session.close().await,
+                shared.up(epoch);
+                match serve(&session, &inbound, options, shared, outgoing).await {
                     Err(cause) => cause,
+                    Ok(()) => {
+                        inbound.close();
+                        return session.close().await;
+                    }
                 }
             }
-            Err(cause) => {
-                inbound.close();
-                cause
-            }
+            Err(cause) => cause,
         };
+        inbound.close();
         shared.down(cause);
         outgoing.abandon(shared);
         shared.interest.interrupted(shared.probes.proven());
@@ -131,6 +125,14 @@ async fn serve(
 }
 
 impl Shared {
+    fn up(&self, epoch: u64) {
+        self.counters.connections.add(1);
+        self.outbound.up.store(true, Ordering::Release);
+        self.link.send_replace(Link::Up { epoch });
+        self.interest.restored();
+        tracing::info!(node = %self.id, epoch, "the backplane is up");
+    }
+
     fn down(&self, cause: LinkError) {
         let since = self.probes.proven();
         tracing::warn!(node = %self.id, %cause, "the backplane is down");
@@ -138,6 +140,8 @@ impl Shared {
             LinkError::Mute { .. } => Link::Muted { since },
             cause => Link::Down { since, cause: Arc::new(cause) },
         });
+        // After the link's state, which tells publishers why.
+        self.outbound.up.store(false, Ordering::Release);
     }
 }
 

@@ -1,0 +1,106 @@
+//! The README's table of semantics is what the transports say.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{fmt::Write as _, path::Path};
+
+use backplane_core::{
+    Backplane, Delivery, Filter, Order, PublisherOutage, Receipt, Replay, Semantics,
+    SubscriberOutage,
+};
+use backplane_memory::MemoryConfig;
+use backplane_nats::NatsConfig;
+use backplane_redis::RedisConfig;
+
+#[tokio::test]
+async fn the_table_of_semantics_is_current() {
+    let columns: Vec<(&str, Semantics)> = vec![
+        ("memory", MemoryConfig::default().start().semantics()),
+        ("Redis Pub/Sub", RedisConfig::default().start().unwrap().semantics()),
+        ("core NATS", NatsConfig::default().start().unwrap().semantics()),
+    ];
+    let expected = table(&columns);
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, rest) = readme.split_once("<!-- semantics: ").expect("the marker");
+    let (_, rest) = rest.split_once("-->\n").expect("the marker's end");
+    let (found, _) = rest.split_once("<!-- /semantics -->").expect("the end marker");
+    assert_eq!(found, expected, "put this into README.md:\n{expected}");
+}
+
+fn table(columns: &[(&str, Semantics)]) -> String {
+    type Row = (&'static str, fn(&Semantics) -> String);
+    let rows: [Row; 8] = [
+        ("delivery", |it| delivery(it.delivery).to_owned()),
+        ("order", |it| order(it.order).to_owned()),
+        ("an `Ok` proves", |it| receipt(it.receipt).to_owned()),
+        ("a publisher during an outage", |it| publisher(it.publisher_outage).to_owned()),
+        ("a subscriber during an outage", |it| subscriber(it.subscriber_outage).to_owned()),
+        ("replay", |it| replay(it.replay).to_owned()),
+        ("filtered by", |it| filter(it.filter).to_owned()),
+        ("largest body", |it| it.largest_body.to_string()),
+    ];
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let mut table = format!("| | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    for (name, cell) in rows {
+        let cells: Vec<String> = columns.iter().map(|(_, semantics)| cell(semantics)).collect();
+        writeln!(table, "| {name} | {} |", cells.join(" | ")).unwrap();
+    }
+    table
+}
+
+fn delivery(it: Delivery) -> &'static str {
+    match it {
+        Delivery::AtMostOnce => "at most once",
+        Delivery::AtLeastOnce => "at least once",
+        _ => "new here",
+    }
+}
+
+fn order(it: Order) -> &'static str {
+    match it {
+        Order::PerOriginAndTopic => "per node and topic",
+        _ => "new here",
+    }
+}
+
+fn receipt(it: Receipt) -> &'static str {
+    match it {
+        Receipt::Queued => "queued here",
+        Receipt::Sent => "sent",
+        Receipt::Accepted => "the broker has taken it",
+        Receipt::Stored => "the broker has stored it",
+        _ => "new here",
+    }
+}
+
+fn publisher(it: PublisherOutage) -> &'static str {
+    match it {
+        PublisherOutage::Refuses => "is told at once, own connections get it",
+        PublisherOutage::Never => "has none",
+        _ => "new here",
+    }
+}
+
+fn subscriber(it: SubscriberOutage) -> &'static str {
+    match it {
+        SubscriberOutage::LostAndReported => "loses, and hears of it",
+        SubscriberOutage::Never => "has none",
+        _ => "new here",
+    }
+}
+
+fn replay(it: Replay) -> &'static str {
+    match it {
+        Replay::None => "none",
+        _ => "new here",
+    }
+}
+
+fn filter(it: Filter) -> &'static str {
+    match it {
+        Filter::Broker => "the broker",
+        Filter::Node => "the node",
+        _ => "new here",
+    }
+}
