@@ -1,0 +1,247 @@
+use std::{
+    any::TypeId,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use backplane_core::{Backplane, LONGEST_HUB, SubscribeError};
+
+use crate::{
+    Hub, HubOptions, Policy,
+    hub::Shared,
+    members::{Audiences, Connections, Local},
+    method::{self, Handler, Method, Methods, Needs, States},
+    routing::Routing,
+};
+
+/// Describes a hub. See [`Hub::builder`].
+#[derive(Debug)]
+#[must_use = "a hub comes out of build()"]
+pub struct HubBuilder {
+    name: String,
+    backplane: Option<Arc<dyn Backplane>>,
+    options: HubOptions,
+    policy: Policy,
+    methods: Methods,
+    states: States,
+    /// The first thing that was wrong.
+    wrong: Option<BuildError>,
+    needs: Vec<(String, Needs)>,
+}
+
+impl HubBuilder {
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            backplane: None,
+            options: HubOptions::default(),
+            policy: Policy::default(),
+            methods: Methods::default(),
+            states: States::default(),
+            wrong: None,
+            needs: Vec::new(),
+        }
+    }
+
+    /// What connects the hub to those of other nodes. Several hubs can share one.
+    pub fn backplane(mut self, backplane: Arc<dyn Backplane>) -> Self {
+        self.backplane = Some(backplane);
+        self
+    }
+
+    /// How the hub treats its connections.
+    pub fn options(mut self, options: HubOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Shares `state` with all handlers, which take it as [`State<T>`](crate::State). One of each
+    /// type.
+    pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
+        if !self.states.add(state) {
+            self.note(BuildError::DuplicateState { state: std::any::type_name::<T>() });
+        }
+        self
+    }
+
+    /// Who may connect. Everyone, if this is not called.
+    pub fn authorize(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Adds a method that clients can call by `name`, in any case.
+    pub fn method<M: 'static>(self, name: &str, handler: impl Handler<M>) -> Self {
+        self.add(name, method::erase(handler), None)
+    }
+
+    /// The same, for those users only whom `policy` lets pass.
+    pub fn method_with<M: 'static>(
+        self,
+        name: &str,
+        handler: impl Handler<M>,
+        policy: Policy,
+    ) -> Self {
+        self.add(name, method::erase(handler), Some(policy))
+    }
+
+    /// Runs `hook` for each new connection, before any of its calls. Takes extractors only. A hook
+    /// that fails ends the connection.
+    pub fn on_connected<M: 'static>(mut self, hook: impl Handler<M>) -> Self {
+        let hook = method::erase(hook);
+        self.hook("on_connected", hook.needs(), self.methods.connected.is_some());
+        self.methods.connected = Some(hook);
+        self
+    }
+
+    /// Runs `hook` after each connection's end. Takes extractors only, among them
+    /// [`Disconnect`](crate::Disconnect).
+    pub fn on_disconnected<M: 'static>(mut self, hook: impl Handler<M>) -> Self {
+        let hook = method::erase(hook);
+        self.hook("on_disconnected", hook.needs(), self.methods.disconnected.is_some());
+        self.methods.disconnected = Some(hook);
+        self
+    }
+
+    /// Makes the hub, whether or not the broker can be reached.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with the description.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
+    pub fn build(self) -> Result<Hub, BuildError> {
+        if self.name.is_empty() || self.name.len() > LONGEST_HUB {
+            return Err(BuildError::HubName { length: self.name.len() });
+        }
+        if let Some(wrong) = self.wrong {
+            return Err(wrong);
+        }
+        let missing = |(id, _): &&(TypeId, &str)| !self.states.has(*id);
+        for (handler, needs) in &self.needs {
+            if let Some((_, state)) = needs.states.iter().find(missing) {
+                return Err(BuildError::MissingState { handler: handler.clone(), state });
+            }
+        }
+        let backplane = self.backplane.ok_or(BuildError::NoBackplane)?;
+        let name: Arc<str> = self.name.into();
+        let local = Arc::new(Local::new(backplane.node(), &self.options));
+        let connections = Arc::new(Connections::default());
+        let routing = Routing::new(backplane, &name, &local, &connections)?;
+        Ok(Hub(Arc::new(Shared {
+            name,
+            options: self.options,
+            policy: self.policy,
+            methods: self.methods,
+            states: self.states,
+            local,
+            connections,
+            groups: Audiences::default(),
+            users: Audiences::default(),
+            routing,
+            joins: AtomicU64::new(1),
+            messages: AtomicU64::new(1),
+        })))
+    }
+
+    fn add(mut self, name: &str, handler: Box<dyn method::Erased>, policy: Option<Policy>) -> Self {
+        let needs = handler.needs();
+        if name.is_empty() {
+            self.note(BuildError::EmptyMethodName);
+        }
+        if needs.disconnect {
+            self.note(BuildError::MisplacedDisconnect { handler: name.to_owned() });
+        }
+        self.needs.push((name.to_owned(), needs));
+        let method = Method { name: name.to_owned(), handler, policy };
+        if let Some(other) = self.methods.by_name.insert(method::fold(name), method) {
+            self.note(BuildError::DuplicateMethod { name: name.to_owned(), other: other.name });
+        }
+        self
+    }
+
+    fn hook(&mut self, name: &'static str, needs: Needs, again: bool) {
+        if again {
+            self.note(BuildError::DuplicateHook { hook: name });
+        }
+        if needs.arguments > 0 {
+            self.note(BuildError::HookArguments { hook: name, arguments: needs.arguments });
+        }
+        if needs.disconnect && name != "on_disconnected" {
+            self.note(BuildError::MisplacedDisconnect { handler: name.to_owned() });
+        }
+        self.needs.push((name.to_owned(), needs));
+    }
+
+    fn note(&mut self, wrong: BuildError) {
+        self.wrong.get_or_insert(wrong);
+    }
+}
+
+/// What is wrong with a hub's description.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The hub's name is empty or too long.
+    #[error("a hub's name has 1 to {LONGEST_HUB} bytes, this one has {length}")]
+    HubName {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// No backplane was given.
+    #[error("a hub needs a backplane: .backplane(connect(\"memory:\").await?)")]
+    NoBackplane,
+    /// The backplane takes no subscriptions.
+    #[error("the backplane takes no subscriptions")]
+    Backplane(#[from] SubscribeError),
+    /// A method has no name.
+    #[error("a method needs a name")]
+    EmptyMethodName,
+    /// Two methods have names that differ by case at most.
+    #[error(
+        "the method {name:?} cannot be told from {other:?}: names are compared without regard to case"
+    )]
+    DuplicateMethod {
+        /// The later one.
+        name: String,
+        /// The earlier one.
+        other: String,
+    },
+    /// A hook was given twice.
+    #[error("{hook} was given twice")]
+    DuplicateHook {
+        /// Which.
+        hook: &'static str,
+    },
+    /// A hook takes arguments, which nobody gives.
+    #[error(
+        "{hook} takes {arguments} arguments, but nobody gives it any: it can take extractors only"
+    )]
+    HookArguments {
+        /// Which.
+        hook: &'static str,
+        /// How many.
+        arguments: usize,
+    },
+    /// A handler takes a [`Disconnect`](crate::Disconnect), which only `on_disconnected` gets.
+    #[error("{handler:?} takes a Disconnect, which only on_disconnected gets")]
+    MisplacedDisconnect {
+        /// The handler.
+        handler: String,
+    },
+    /// Two states of one type were given.
+    #[error("the state {state} was given twice: one of each type")]
+    DuplicateState {
+        /// The type.
+        state: &'static str,
+    },
+    /// A handler takes a state that was not given.
+    #[error("{handler:?} takes State<{state}>, which the hub was not given: .state(…)")]
+    MissingState {
+        /// The handler.
+        handler: String,
+        /// The type.
+        state: &'static str,
+    },
+}

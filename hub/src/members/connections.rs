@@ -1,0 +1,92 @@
+use std::{
+    hash::BuildHasher,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
+
+use super::{Local, Member, Message};
+
+const SHARDS: usize = 64;
+
+/// Every connection of this node, by id: the audience of `All`.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    hasher: RandomState,
+    shards: Box<[RwLock<HashTable<Arc<Member>>>]>,
+    count: AtomicUsize,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::default(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            count: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Connections {
+    /// Whether there was none of this id.
+    pub(crate) fn insert(&self, member: &Arc<Member>) -> bool {
+        let hash = self.hash(&member.id);
+        let mut table = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
+        if table.find(hash, |it| it.id == member.id).is_some() {
+            return false;
+        }
+        table.insert_unique(hash, Arc::clone(member), |it| self.hash(&it.id));
+        self.count.fetch_add(1, Ordering::AcqRel);
+        true
+    }
+
+    pub(crate) fn remove(&self, member: &Member) {
+        let hash = self.hash(&member.id);
+        let mut table = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(entry) = table.find_entry(hash, |it| std::ptr::eq(&**it, member)) {
+            entry.remove();
+            self.count.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Member>> {
+        let hash = self.hash(id);
+        let table = self.shard(hash).read().unwrap_or_else(PoisonError::into_inner);
+        table.find(hash, |it| *it.id == *id).map(Arc::clone)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn deliver(&self, local: &Local, message: &mut Message<'_>) {
+        for shard in &self.shards {
+            let table = shard.read().unwrap_or_else(PoisonError::into_inner);
+            if !table.is_empty() {
+                local.deliver(table.iter(), message);
+            }
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Member>> {
+        let mut all = Vec::with_capacity(self.len());
+        for shard in &self.shards {
+            let table = shard.read().unwrap_or_else(PoisonError::into_inner);
+            all.extend(table.iter().map(Arc::clone));
+        }
+        all
+    }
+
+    fn hash(&self, id: &str) -> u64 {
+        self.hasher.hash_one(id)
+    }
+
+    fn shard(&self, hash: u64) -> &RwLock<HashTable<Arc<Member>>> {
+        // The table uses the highest and the lowest bits.
+        &self.shards[(hash >> 32) as usize % SHARDS]
+    }
+}

@@ -1,0 +1,79 @@
+use std::sync::Arc;
+
+use backplane_core::NodeId;
+
+use super::{Limits, Member, Message, Once, Pushed};
+use crate::{HubOptions, protocol::Protocols, stats::Counters};
+
+/// What every delivery on this node needs. Shared by all sinks; holds no connection.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) node: NodeId,
+    pub(crate) protocols: Protocols,
+    pub(crate) counters: Counters,
+    pub(crate) once: Once,
+    pub(crate) limits: Limits,
+}
+
+impl Local {
+    pub(crate) fn new(node: NodeId, options: &HubOptions) -> Self {
+        Self {
+            node,
+            protocols: Protocols::default(),
+            counters: Counters::default(),
+            once: Once::default(),
+            limits: Limits::from(options),
+        }
+    }
+
+    /// Puts a message into the queue of each of these connections that is to get it.
+    pub(crate) fn deliver<'m>(
+        &self,
+        members: impl IntoIterator<Item = &'m Arc<Member>>,
+        message: &mut Message<'_>,
+    ) {
+        let mut tally = Tally::default();
+        for member in members {
+            if message.excludes(&member.id) {
+                continue;
+            }
+            let once = message.once;
+            let Some(payload) = message.payload(member.slot) else {
+                tally.protocol += 1;
+                continue;
+            };
+            if once.is_some_and(|once| !self.once.first(&member.id, once)) {
+                continue;
+            }
+            match member.queue.push(payload.clone(), &self.limits) {
+                Pushed::Queued => tally.queued += 1,
+                Pushed::Dropped => tally.slow += 1,
+                Pushed::Ending => tally.ending += 1,
+                Pushed::Closed => {
+                    tally.slow += 1;
+                    tally.closed += 1;
+                    tracing::warn!(connection = %member.id, "a client is too slow and is closed");
+                }
+            }
+        }
+        self.count(&tally);
+    }
+
+    fn count(&self, tally: &Tally) {
+        self.counters.queued.add(tally.queued);
+        self.counters.dropped_slow.add(tally.slow);
+        self.counters.dropped_ending.add(tally.ending);
+        self.counters.dropped_protocol.add(tally.protocol);
+        self.counters.closed_slow.add(tally.closed);
+    }
+}
+
+/// Counted apart and added once: the counters are shared by all threads.
+#[derive(Debug, Default)]
+struct Tally {
+    queued: u64,
+    slow: u64,
+    ending: u64,
+    protocol: u64,
+    closed: u64,
+}

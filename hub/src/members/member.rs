@@ -1,0 +1,64 @@
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::Queue;
+use crate::{ConnectionId, Protocol, User, method::ItemMap};
+
+/// One connection of this node.
+pub(crate) struct Member {
+    pub(crate) id: ConnectionId,
+    pub(crate) user: Option<User>,
+    pub(crate) protocol: Arc<dyn Protocol>,
+    /// The protocol's index.
+    pub(crate) slot: usize,
+    pub(crate) queue: Queue,
+    pub(crate) items: Mutex<Option<Box<ItemMap>>>,
+    memberships: Mutex<Memberships>,
+}
+
+/// The groups of one connection. Its lock is taken before that of any audience, so that a
+/// connection's joins and leaves have one order.
+#[derive(Debug, Default)]
+pub(crate) struct Memberships {
+    /// Unregistered: it joins nothing any more.
+    pub(crate) closed: bool,
+    /// Each group with the number of the latest join.
+    pub(crate) groups: HashMap<Arc<str>, u64, foldhash::fast::RandomState>,
+}
+
+impl Member {
+    pub(crate) fn new(
+        id: ConnectionId,
+        user: Option<User>,
+        protocol: Arc<dyn Protocol>,
+        slot: usize,
+    ) -> Self {
+        Self {
+            id,
+            user,
+            protocol,
+            slot,
+            queue: Queue::default(),
+            items: Mutex::default(),
+            memberships: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn memberships(&self) -> MutexGuard<'_, Memberships> {
+        self.memberships.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what the application kept, which may hold this very member.
+    pub(crate) fn forget_items(&self) {
+        let items = self.items.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(items);
+    }
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member").field("id", &self.id).finish_non_exhaustive()
+    }
+}

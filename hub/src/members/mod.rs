@@ -1,0 +1,18 @@
+//! Who is connected here: connections, and the audiences they form.
+
+mod audience;
+mod connections;
+mod local;
+mod member;
+mod message;
+mod once;
+mod queue;
+
+pub(crate) use audience::{Audience, Audiences};
+pub(crate) use connections::Connections;
+pub(crate) use local::Local;
+pub(crate) use member::Member;
+pub(crate) use message::Message;
+pub(crate) use once::Once;
+pub use queue::End;
+pub(crate) use queue::{Limits, Pushed, Queue};

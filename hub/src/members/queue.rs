@@ -1,0 +1,245 @@
+use std::{
+    collections::VecDeque,
+    pin::pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::{HubOptions, WhenSlow};
+
+/// Why the hub wants a connection closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// A method called [`Caller::abort`](crate::Caller::abort).
+    Aborted,
+    /// The client did not take its messages as fast as they came. What waited is discarded.
+    TooSlow,
+    /// The hub is closing.
+    ShuttingDown,
+}
+
+/// The bounds of a queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    messages: usize,
+    bytes: usize,
+    when_slow: WhenSlow,
+}
+
+impl From<&HubOptions> for Limits {
+    fn from(options: &HubOptions) -> Self {
+        Self {
+            messages: options.outbound_messages.max(1),
+            bytes: usize::try_from(options.outbound_bytes.as_u64()).unwrap_or(usize::MAX),
+            when_slow: options.when_slow,
+        }
+    }
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    Queued,
+    /// Dropped, as the queue is full.
+    Dropped,
+    /// The queue was full and the connection is ended because of it.
+    Closed,
+    /// Dropped, as the connection is ending.
+    Ending,
+}
+
+/// What waits for one connection. Holds next to nothing while nothing waits.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    over: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    messages: VecDeque<Bytes>,
+    bytes: usize,
+    reader: Option<Waker>,
+    status: Status,
+    /// Nobody reads any more.
+    discarded: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Status {
+    #[default]
+    Open,
+    Ending(End),
+    /// Unregistered: nothing more comes.
+    Gone,
+}
+
+/// A drained queue that is larger than this gives its memory back.
+const KEPT: usize = 16;
+
+impl Queue {
+    /// Puts a message of the hub in.
+    pub(crate) fn push(&self, message: Bytes, limits: &Limits) -> Pushed {
+        let mut state = self.state();
+        if state.status != Status::Open || state.discarded {
+            return Pushed::Ending;
+        }
+        if state.has_room(message.len(), limits) {
+            state.put(message);
+            let reader = state.reader.take();
+            drop(state);
+            wake(reader);
+            return Pushed::Queued;
+        }
+        match limits.when_slow {
+            WhenSlow::DropNewest => Pushed::Dropped,
+            WhenSlow::Close => {
+                self.end_with(state, End::TooSlow);
+                Pushed::Closed
+            }
+        }
+    }
+
+    /// Puts the front end's own message in, which is never dropped: a connection that cannot take it
+    /// ends. Whether it did so here.
+    pub(crate) fn reply(&self, message: Bytes, limits: &Limits) -> bool {
+        let mut state = self.state();
+        if matches!(state.status, Status::Gone | Status::Ending(End::TooSlow)) || state.discarded {
+            return false;
+        }
+        if !state.has_room(message.len(), limits) {
+            self.end_with(state, End::TooSlow);
+            return true;
+        }
+        state.put(message);
+        let reader = state.reader.take();
+        drop(state);
+        wake(reader);
+        false
+    }
+
+    pub(crate) fn poll_receive(
+        &self,
+        context: &Context<'_>,
+        into: &mut Vec<Bytes>,
+        most: usize,
+    ) -> Poll<usize> {
+        let mut state = self.state();
+        let count = state.messages.len().min(most);
+        if count > 0 {
+            let from = into.len();
+            into.extend(state.messages.drain(..count));
+            state.bytes -= into[from..].iter().map(Bytes::len).sum::<usize>();
+            if state.messages.is_empty() && state.messages.capacity() > KEPT {
+                state.messages = VecDeque::new();
+            }
+            return Poll::Ready(count);
+        }
+        if matches!(state.status, Status::Gone | Status::Ending(End::TooSlow)) {
+            return Poll::Ready(0);
+        }
+        match &mut state.reader {
+            Some(reader) => reader.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Asks for the connection's end; the first reason counts.
+    pub(crate) fn end(&self, end: End) {
+        let state = self.state();
+        if state.status == Status::Open {
+            self.end_with(state, end);
+        }
+    }
+
+    fn end_with(&self, mut state: MutexGuard<'_, State>, end: End) {
+        state.status = Status::Ending(end);
+        let mut discarded = VecDeque::new();
+        if end == End::TooSlow {
+            discarded = std::mem::take(&mut state.messages);
+            state.bytes = 0;
+        }
+        let reader = state.reader.take();
+        drop(state);
+        drop(discarded);
+        wake(reader);
+        self.over.notify_waiters();
+    }
+
+    /// Nothing more comes. What waits can still be received.
+    pub(crate) fn close(&self) {
+        let reader = {
+            let mut state = self.state();
+            if state.status != Status::Ending(End::TooSlow) {
+                state.status = Status::Gone;
+            }
+            state.reader.take()
+        };
+        wake(reader);
+        self.over.notify_waiters();
+    }
+
+    /// Nobody receives any more.
+    pub(crate) fn discard(&self) {
+        let mut state = self.state();
+        state.discarded = true;
+        state.bytes = 0;
+        let messages = std::mem::take(&mut state.messages);
+        drop(state);
+        drop(messages);
+    }
+
+    /// Whether the connection has ended or is to end.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state().status != Status::Open
+    }
+
+    /// Waits until the connection has ended or is to end. Cancel-safe.
+    pub(crate) async fn over(&self) {
+        while !self.is_over() {
+            let mut told = pin!(self.over.notified());
+            told.as_mut().enable();
+            if !self.is_over() {
+                told.await;
+            }
+        }
+    }
+
+    /// Waits until the hub wants the connection closed. Cancel-safe.
+    pub(crate) async fn ended(&self) -> End {
+        self.over().await;
+        match self.state().status {
+            Status::Ending(end) => end,
+            // Only the holder of the connection closes it, and it is borrowed here.
+            Status::Gone | Status::Open => End::ShuttingDown,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A message always fits where nothing else waits, however large it is.
+    fn has_room(&self, size: usize, limits: &Limits) -> bool {
+        self.messages.is_empty()
+            || (self.messages.len() < limits.messages && self.bytes + size <= limits.bytes)
+    }
+
+    fn put(&mut self, message: Bytes) {
+        self.bytes += message.len();
+        self.messages.push_back(message);
+    }
+}
+
+fn wake(reader: Option<Waker>) {
+    if let Some(reader) = reader {
+        reader.wake();
+    }
+}

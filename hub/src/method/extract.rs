@@ -1,0 +1,339 @@
+use std::{
+    any::{Any, TypeId, type_name},
+    collections::HashMap,
+    fmt,
+    ops::Deref,
+    sync::{Arc, PoisonError},
+};
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::{
+    arguments,
+    handler::{ViaArgument, ViaExtract},
+};
+use crate::{ArgumentsError, Caller, HubError, InvocationError, hub::Shared, members::Member};
+
+/// One call of a handler: who calls, on what hub, with which arguments.
+#[derive(Debug)]
+pub struct Invocation {
+    hub: Arc<Shared>,
+    member: Arc<Member>,
+    arguments: Vec<Bytes>,
+    next: usize,
+    trace: Option<Arc<str>>,
+    error: Option<Arc<str>>,
+}
+
+impl Invocation {
+    pub(crate) const fn new(hub: Arc<Shared>, member: Arc<Member>) -> Self {
+        Self { hub, member, arguments: Vec::new(), next: 0, trace: None, error: None }
+    }
+
+    pub(crate) fn with_arguments(self, arguments: Vec<Bytes>, trace: Option<Arc<str>>) -> Self {
+        Self { arguments, trace, ..self }
+    }
+
+    pub(crate) fn with_error(self, error: Option<&str>) -> Self {
+        Self { error: error.map(Arc::from), ..self }
+    }
+
+    pub(crate) fn member(&self) -> &Member {
+        &self.member
+    }
+
+    pub(crate) fn hub_name(&self) -> Arc<str> {
+        Arc::clone(&self.hub.name)
+    }
+
+    /// Who calls.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        Caller::new(Arc::clone(&self.hub), Arc::clone(&self.member), self.trace.clone())
+    }
+
+    /// The hub's state of this type, if it was given any.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.hub.states.get()
+    }
+
+    /// The W3C `traceparent` that the client sent along.
+    #[must_use]
+    pub const fn trace(&self) -> Option<&Arc<str>> {
+        self.trace.as_ref()
+    }
+
+    pub(super) fn expect(&self, expected: usize) -> Result<(), InvocationError> {
+        let given = self.arguments.len();
+        if given == expected {
+            return Ok(());
+        }
+        Err(InvocationError::Arguments { detail: ArgumentsError::Count { given, expected } })
+    }
+
+    fn argument<T: DeserializeOwned>(&mut self) -> Result<T, InvocationError> {
+        let index = self.next;
+        self.next += 1;
+        let raw = self.arguments.get(index).map_or(&[][..], |raw| raw);
+        arguments::read(&*self.member.protocol, raw).map_err(|source| InvocationError::Arguments {
+            detail: ArgumentsError::Type { index, source },
+        })
+    }
+}
+
+/// A parameter of a handler: an argument of the call, or an extractor.
+///
+/// `M` tells the two apart, so that they can stand in any order; the compiler finds it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a parameter of a hub method",
+    label = "neither an argument nor an extractor",
+    note = "an argument implements `serde::Deserialize` and borrows nothing; an extractor is `Caller`, `State<T>`, `Items`, `Aborted`, `Trace`, `Disconnect`, or implements `Extract`"
+)]
+pub trait FromInvocation<M>: Sized {
+    /// How many arguments of the call it takes.
+    const ARGUMENTS: usize;
+
+    /// Takes the parameter's value out of a call.
+    ///
+    /// # Errors
+    ///
+    /// An argument of another type, or what the extractor fails with.
+    fn from_invocation(invocation: &mut Invocation) -> Result<Self, InvocationError>;
+
+    /// Adds what the parameter needs of the hub.
+    fn needs(needs: &mut Needs);
+}
+
+impl<T: DeserializeOwned> FromInvocation<ViaArgument> for T {
+    const ARGUMENTS: usize = 1;
+
+    fn from_invocation(invocation: &mut Invocation) -> Result<Self, InvocationError> {
+        invocation.argument()
+    }
+
+    fn needs(needs: &mut Needs) {
+        needs.arguments += 1;
+    }
+}
+
+impl<T: Extract> FromInvocation<ViaExtract> for T {
+    const ARGUMENTS: usize = 0;
+
+    fn from_invocation(invocation: &mut Invocation) -> Result<Self, InvocationError> {
+        T::extract(invocation).map_err(InvocationError::Failed)
+    }
+
+    fn needs(needs: &mut Needs) {
+        T::needs(needs);
+    }
+}
+
+/// A parameter of handlers that does not come from the call's arguments.
+pub trait Extract: Sized {
+    /// Makes the value for one call.
+    ///
+    /// # Errors
+    ///
+    /// The call fails with what this returns; the handler does not run.
+    fn extract(invocation: &Invocation) -> Result<Self, HubError>;
+
+    /// Names the states it takes, so that a missing one fails
+    /// [`build`](crate::HubBuilder::build) and not a call.
+    fn needs(needs: &mut Needs) {
+        let _ = needs;
+    }
+}
+
+/// What a handler needs of its hub.
+#[derive(Debug, Default)]
+pub struct Needs {
+    pub(crate) arguments: usize,
+    pub(crate) states: Vec<(TypeId, &'static str)>,
+    pub(crate) disconnect: bool,
+}
+
+impl Needs {
+    /// A state of this type.
+    pub fn state<T: Send + Sync + 'static>(&mut self) {
+        self.states.push((TypeId::of::<T>(), type_name::<T>()));
+    }
+}
+
+/// State that all handlers of a hub share, by its type: what
+/// [`HubBuilder::state`](crate::HubBuilder::state) was given.
+#[derive(Debug)]
+pub struct State<T>(pub Arc<T>);
+
+impl<T> Clone for State<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Deref for State<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Send + Sync + 'static> Extract for State<T> {
+    fn extract(invocation: &Invocation) -> Result<Self, HubError> {
+        let missing = || HubError::named("MissingState", type_name::<T>());
+        invocation.state().map(Self).ok_or_else(missing)
+    }
+
+    fn needs(needs: &mut Needs) {
+        needs.state::<T>();
+    }
+}
+
+impl Extract for Caller {
+    fn extract(invocation: &Invocation) -> Result<Self, HubError> {
+        Ok(invocation.caller())
+    }
+}
+
+/// The W3C `traceparent` that the client sent along with the call.
+#[derive(Debug, Clone)]
+pub struct Trace(pub Option<Arc<str>>);
+
+impl Extract for Trace {
+    fn extract(invocation: &Invocation) -> Result<Self, HubError> {
+        Ok(Self(invocation.trace.clone()))
+    }
+}
+
+/// Why a connection ended; only for `on_disconnected`.
+#[derive(Debug, Clone)]
+pub struct Disconnect(Option<Arc<str>>);
+
+impl Disconnect {
+    /// What went wrong; `None` where the client left in an orderly way.
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl Extract for Disconnect {
+    fn extract(invocation: &Invocation) -> Result<Self, HubError> {
+        Ok(Self(invocation.error.clone()))
+    }
+
+    fn needs(needs: &mut Needs) {
+        needs.disconnect = true;
+    }
+}
+
+/// Tells a long call that nobody waits for it any more.
+#[derive(Debug, Clone)]
+pub struct Aborted(Arc<Member>);
+
+impl Aborted {
+    /// Whether the connection has ended, or is being ended.
+    #[must_use]
+    pub fn is_aborted(&self) -> bool {
+        self.0.queue.is_over()
+    }
+
+    /// Waits until the connection has ended, or is being ended. Cancel-safe.
+    pub async fn wait(&self) {
+        self.0.queue.over().await;
+    }
+}
+
+impl Extract for Aborted {
+    fn extract(invocation: &Invocation) -> Result<Self, HubError> {
+        Ok(Self(Arc::clone(&invocation.member)))
+    }
+}
+
+/// What the application keeps for one connection, by type; lives as long as the connection.
+#[derive(Clone)]
+pub struct Items(Arc<Member>);
+
+impl Items {
+    pub(crate) const fn new(member: Arc<Member>) -> Self {
+        Self(member)
+    }
+
+    /// A copy of the item of this type.
+    #[must_use]
+    pub fn get<T: Clone + Send + 'static>(&self) -> Option<T> {
+        self.with(|items| items.get(&TypeId::of::<T>())?.downcast_ref::<T>().cloned())
+    }
+
+    /// Puts an item in, and returns the one of the same type that was there.
+    pub fn insert<T: Send + 'static>(&self, item: T) -> Option<T> {
+        self.with(|items| items.insert(TypeId::of::<T>(), Box::new(item)).and_then(downcast))
+    }
+
+    /// Takes the item of this type out.
+    pub fn remove<T: Send + 'static>(&self) -> Option<T> {
+        self.with(|items| items.remove(&TypeId::of::<T>()).and_then(downcast))
+    }
+
+    /// Changes the item of this type in place, starting from its default where there is none. Other
+    /// calls of this connection that want its items wait meanwhile, so `change` should be quick.
+    pub fn update<T: Default + Send + 'static, R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        self.with(|items| {
+            let item = items.entry(TypeId::of::<T>()).or_insert_with(|| Box::<T>::default());
+            match item.downcast_mut() {
+                Some(item) => change(item),
+                None => unreachable!("items are kept by the id of their type"),
+            }
+        })
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut ItemMap) -> R) -> R {
+        f(self.0.items.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
+    }
+}
+
+fn downcast<T: 'static>(item: Box<dyn Any + Send>) -> Option<T> {
+    item.downcast().ok().map(|item| *item)
+}
+
+/// Boxed by its holder, as most connections have none.
+pub(crate) type ItemMap = HashMap<TypeId, Box<dyn Any + Send>>;
+
+impl fmt::Debug for Items {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Items").finish_non_exhaustive()
+    }
+}
+
+impl Extract for Items {
+    fn extract(invocation: &Invocation) -> Result<Self, HubError> {
+        Ok(Self(Arc::clone(&invocation.member)))
+    }
+}
+
+/// The states of a hub, by type.
+#[derive(Default)]
+pub(crate) struct States(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+impl States {
+    /// Whether it was the first of its type.
+    pub(crate) fn add<T: Send + Sync + 'static>(&mut self, state: T) -> bool {
+        self.0.insert(TypeId::of::<T>(), Arc::new(state)).is_none()
+    }
+
+    pub(crate) fn has(&self, id: TypeId) -> bool {
+        self.0.contains_key(&id)
+    }
+
+    fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        Arc::clone(self.0.get(&TypeId::of::<T>())?).downcast().ok()
+    }
+}
+
+impl fmt::Debug for States {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("States").field("count", &self.0.len()).finish()
+    }
+}

@@ -1,0 +1,78 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// What a hub holds and has counted on this node. Sums only grow. Cheap to take.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct HubStats {
+            /// Open connections.
+            pub connections: usize,
+            /// Groups with a member on this node.
+            pub groups: usize,
+            /// Users with a connection on this node.
+            pub users: usize,
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: Counter,)+
+        }
+
+        impl Counters {
+            /// The sums; what is held now is for the caller to add.
+            pub(crate) fn snapshot(&self) -> HubStats {
+                HubStats { $($name: self.$name.get(),)+ ..HubStats::default() }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Method calls from clients.
+    invocations,
+    /// Sends, from methods and from outside.
+    sends,
+    /// Messages put into a connection's queue.
+    queued,
+    /// Messages dropped as a connection's queue was full.
+    dropped_slow,
+    /// Messages dropped as their connection was ending.
+    dropped_ending,
+    /// Messages dropped as they were not encoded for their connection's protocol where they came
+    /// from.
+    dropped_protocol,
+    /// Connections ended as their queue was full.
+    closed_slow,
+    /// Questions to other nodes, each counted once.
+    requests,
+    /// Questions of other nodes that were answered.
+    answered,
+    /// Questions and cancellations dropped as too many waited; questions are repeated.
+    dropped_requests,
+    /// Bodies on the backplane that could not be read.
+    malformed,
+    /// Bodies of a kind that this version does not know.
+    unknown,
+    /// Times that the link to the broker was in doubt: messages may have been lost.
+    interruptions,
+    /// Runs of messages that are known to be lost.
+    gaps,
+}
+
+/// One counter. Relaxed: it orders nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        if count > 0 {
+            self.0.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
