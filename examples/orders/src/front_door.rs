@@ -9,10 +9,7 @@ use tokio::{
 
 /// Listens on `address` and passes connections on to `nodes` in turn.
 pub(crate) async fn open(address: SocketAddr, nodes: Vec<SocketAddr>) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        let reason = format!("cannot listen on {address}: {error}; choose another with --listen");
-        io::Error::new(error.kind(), reason)
-    })?;
+    let listener = listen(address).await?;
     let bound = listener.local_addr()?;
     tokio::spawn(async move {
         for node in nodes.iter().copied().cycle() {
@@ -36,4 +33,12 @@ async fn pass_on(mut visitor: TcpStream, node: SocketAddr) {
     if let Err(error) = passed.await {
         tracing::debug!(%node, %error, "a connection through the front door ended");
     }
+}
+
+/// Listens on `address`, or says what to do about it.
+pub(crate) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let reason = format!("cannot listen on {address}: {error}; choose another with --listen");
+        io::Error::new(error.kind(), reason)
+    })
 }

@@ -1,8 +1,9 @@
 //! The hub: what clients may call, and who they must be.
 
+use std::sync::Arc;
+
 use backplane_hub::{Backplane, BuildError, Caller, Hub, HubError, Policy, State};
 use serde::Serialize;
-use std::sync::Arc;
 
 use crate::kitchen::{Kitchen, NewOrder};
 
@@ -20,7 +21,7 @@ pub(crate) fn build(backplane: Arc<dyn Backplane>, kitchen: Kitchen) -> Result<H
 
 async fn place_order(
     caller: Caller,
-    State(kitchen): State<Kitchen>,
+    kitchen: State<Kitchen>,
     order: NewOrder,
 ) -> Result<String, HubError> {
     kitchen.place(user(&caller)?, &order).map_err(HubError::client)
@@ -44,10 +45,7 @@ struct Identity {
     node: String,
 }
 
-async fn who_am_i(
-    caller: Caller,
-    State(kitchen): State<Kitchen>,
-) -> Result<Identity, HubError> {
+async fn who_am_i(caller: Caller, kitchen: State<Kitchen>) -> Result<Identity, HubError> {
     Ok(Identity {
         user: user(&caller)?.to_owned(),
         connection_id: caller.id().to_string(),
@@ -56,5 +54,6 @@ async fn who_am_i(
 }
 
 fn user(caller: &Caller) -> Result<&str, HubError> {
-    caller.user_id().ok_or_else(|| HubError::client("Your login names no user."))
+    let user = caller.user().and_then(|user| user.id.as_deref());
+    user.ok_or_else(|| HubError::client("Your login names no user."))
 }

@@ -1,13 +1,14 @@
 //! Logins: whoever names itself gets a token. A real application checks a password first.
 
 use std::{
+    error::Error,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use backplane_signalr::{Bearer, TokenKeys};
+use backplane_signalr::{Bearer, TokenKey, TokenKeys, VerificationKey};
 use jsonwebtoken::{EncodingKey, Header};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 const AUDIENCE: &str = "orders";
 const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
@@ -16,9 +17,11 @@ const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 #[derive(Clone)]
 pub(crate) struct Login {
     secret: Arc<str>,
+    bearer: Bearer,
+    token_keys: TokenKeys,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Claims {
     sub: String,
     aud: String,
@@ -26,16 +29,21 @@ struct Claims {
 }
 
 impl Login {
-    pub(crate) fn new(secret: &str) -> Self {
-        Self { secret: secret.into() }
+    pub(crate) fn new(secret: &str) -> Result<Self, Box<dyn Error>> {
+        let key = VerificationKey::hs256(secret.as_bytes())?;
+        let bearer = Bearer::builder().key(key).audience(AUDIENCE).build()?;
+        // As good as the secret, and long enough for any: a real application has a second secret.
+        let derived = format!("signs connections of the orders example: {secret}");
+        let token_keys = TokenKeys::new(TokenKey::new(derived.as_bytes())?);
+        Ok(Self { secret: secret.into(), bearer, token_keys })
     }
 
     /// A secret that only this process knows.
-    pub(crate) fn random() -> Result<Self, getrandom::Error> {
+    pub(crate) fn random() -> Result<Self, Box<dyn Error>> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
         let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self::new(&secret))
+        Self::new(&secret)
     }
 
     /// A token for `user`.
@@ -48,12 +56,13 @@ impl Login {
         jsonwebtoken::encode(&Header::default(), &claims, &key)
     }
 
-    pub(crate) fn bearer(&self) -> Bearer {
-        Bearer::hs256(self.secret.as_bytes()).audience(AUDIENCE)
+    /// Verifies tokens.
+    pub(crate) const fn bearer(&self) -> &Bearer {
+        &self.bearer
     }
 
     /// Any node that knows the secret takes a connection that another one negotiated.
-    pub(crate) fn token_keys(&self) -> TokenKeys {
-        TokenKeys::from_secret(self.secret.as_bytes())
+    pub(crate) const fn token_keys(&self) -> &TokenKeys {
+        &self.token_keys
     }
 }

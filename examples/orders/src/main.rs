@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let arguments = Arguments::parse();
     let login = match &arguments.jwt_secret {
-        Some(secret) => Login::new(secret),
+        Some(secret) => Login::new(secret)?,
         None => Login::random()?,
     };
     page::fetch_client();
@@ -64,7 +64,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut nodes = Vec::new();
     for number in 1..=arguments.nodes {
         let (name, address) = place(&arguments, number)?;
-        let bound = node::start(&name, address, &arguments.backplane, &login, arguments.step).await?;
+        let bound =
+            node::start(&name, address, &arguments.backplane, &login, arguments.step).await?;
         println!("{name} listens on http://{bound}");
         nodes.push(bound);
     }

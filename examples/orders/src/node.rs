@@ -1,6 +1,6 @@
 //! One node: an ordinary axum application with a hub in it.
 
-use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -10,12 +10,11 @@ use axum::{
     routing::{get, post},
 };
 use backplane_hub::{Backplane, Link, connect};
-use backplane_signalr::{Bearer, Options};
+use backplane_signalr::Options;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
 
 use crate::{
-    hub,
+    front_door, hub,
     kitchen::{Kitchen, NewOrder},
     login::Login,
     page,
@@ -26,7 +25,6 @@ struct Node {
     kitchen: Kitchen,
     backplane: Arc<dyn Backplane>,
     login: Login,
-    bearer: Arc<Bearer>,
 }
 
 /// Starts a node and returns where it listens.
@@ -40,20 +38,18 @@ pub(crate) async fn start(
     let backplane = connect(backplane).await?;
     let (kitchen, work) = Kitchen::new(name, step);
     let orders = hub::build(Arc::clone(&backplane), kitchen.clone())?;
-    let options = Options::default().bearer(login.bearer()).token_keys(login.token_keys());
-    let node = Node { kitchen, backplane, login: login.clone(), bearer: Arc::new(login.bearer()) };
+    let options =
+        Options::new().authenticate(login.bearer().clone()).token_keys(login.token_keys().clone());
+    let node = Node { kitchen, backplane, login: login.clone() };
     let app = Router::new()
         .route("/health", get(health))
         .route("/login", post(log_in))
         .route("/orders", post(place_order))
         .with_state(node)
-        .nest("/hubs/orders", backplane_signalr::router(&orders, options)?)
+        .nest("/hubs/orders", backplane_signalr::router(&orders, options))
         .merge(page::router());
 
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        let reason = format!("cannot listen on {address}: {error}; choose another with --listen");
-        io::Error::new(error.kind(), reason)
-    })?;
+    let listener = front_door::listen(address).await?;
     let bound = listener.local_addr()?;
     tokio::spawn(work.run(orders));
     tokio::spawn(async move {
@@ -126,11 +122,11 @@ async fn place_order(
 ) -> Response {
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = token.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    let user = match node.bearer.verify(token) {
+    let user = match node.login.bearer().verify(token) {
         Ok(user) => user,
         Err(error) => return (StatusCode::UNAUTHORIZED, error.to_string()).into_response(),
     };
-    match node.kitchen.place(user.id().unwrap_or_default(), &order) {
+    match node.kitchen.place(user.id.as_deref().unwrap_or_default(), &order) {
         Ok(order_id) => {
             let placed = Placed { order_id, node: node.kitchen.node() };
             (StatusCode::CREATED, Json(placed)).into_response()

@@ -16,7 +16,8 @@ use tokio::process::Command;
 /// The package folder of the real-client tests, which pins the bundle's version.
 const PACKAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients");
 
-const JAVASCRIPT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/javascript; charset=utf-8")];
+const JAVASCRIPT: [(header::HeaderName, &str); 1] =
+    [(header::CONTENT_TYPE, "text/javascript; charset=utf-8")];
 const CSS: &str = include_str!("../page/page.css");
 const SCRIPT: &str = include_str!("../page/page.js");
 /// Stands in where the official bundle cannot be had.
