@@ -1,0 +1,120 @@
+use std::fmt;
+
+use async_trait::async_trait;
+use backplane_core::{
+    ByteSize, Delivery, Filter, LinkError, Order, PublisherOutage, Receipt, Replay, Semantics,
+    SubscriberOutage, Topic,
+    wire::{Batch, Inbound, Refused, Session, Wire},
+};
+use redis::{
+    ProtocolVersion, PushInfo, PushKind,
+    aio::{MultiplexedConnection, SendError},
+};
+
+use crate::{
+    Protocol, channel::Channels, endpoint::Endpoint, error, publish::Publisher, server,
+    subscribe::Subscriber,
+};
+
+/// Redis would carry 512 MB. But what a subscriber has not read yet counts against its output
+/// buffer, and by default the server disconnects it at 32 MB: four of these.
+const LARGEST_BODY: ByteSize = ByteSize::mib(8);
+
+/// Connects to one server.
+#[derive(Debug)]
+pub(crate) struct RedisWire {
+    endpoint: Endpoint,
+    protocol: Protocol,
+    channels: Channels,
+}
+
+impl RedisWire {
+    pub(crate) const fn new(endpoint: Endpoint, protocol: Protocol, channels: Channels) -> Self {
+        Self { endpoint, protocol, channels }
+    }
+
+    /// Opens the publishing connection in the newest protocol that both sides may speak.
+    async fn open(
+        &self,
+        inbound: &Inbound,
+    ) -> Result<(MultiplexedConnection, ProtocolVersion), LinkError> {
+        let on_push = || {
+            let inbound = inbound.clone();
+            move |push: PushInfo| {
+                // Known at once, rather than by the next probe.
+                if push.kind == PushKind::Disconnection {
+                    let reason = "the server ended the publishing connection".to_owned();
+                    inbound.lost(LinkError::Lost { reason });
+                }
+                Ok::<(), SendError>(())
+            }
+        };
+        let mut protocol = match self.protocol {
+            Protocol::Resp2 => ProtocolVersion::RESP2,
+            Protocol::Auto | Protocol::Resp3 => ProtocolVersion::RESP3,
+        };
+        let mut opened = self.endpoint.open(protocol, on_push()).await;
+        if self.protocol == Protocol::Auto && opened.as_ref().is_err_and(error::is_unknown_command)
+        {
+            protocol = ProtocolVersion::RESP2;
+            opened = self.endpoint.open(protocol, on_push()).await;
+        }
+        Ok((opened.map_err(|error| self.endpoint.failed(&error))?, protocol))
+    }
+}
+
+#[async_trait]
+impl Wire for RedisWire {
+    type Session = RedisSession;
+
+    fn semantics(&self) -> Semantics {
+        Semantics {
+            delivery: Delivery::AtMostOnce,
+            order: Order::PerOriginAndTopic,
+            receipt: Receipt::Accepted,
+            publisher_outage: PublisherOutage::Refuses,
+            subscriber_outage: SubscriberOutage::LostAndReported,
+            replay: Replay::None,
+            filter: Filter::Broker,
+            largest_body: LARGEST_BODY,
+        }
+    }
+
+    async fn connect(&self, inbound: Inbound) -> Result<RedisSession, LinkError> {
+        let (connection, protocol) = self.open(&inbound).await?;
+        server::check(&connection, protocol, &self.endpoint).await?;
+        let channels = self.channels.clone();
+        let subscriber = Subscriber::connect(&self.endpoint, protocol, channels, inbound).await?;
+        let publisher = Publisher::new(connection, self.channels.clone());
+        Ok(RedisSession { protocol, publisher, subscriber })
+    }
+}
+
+/// Two connections: one publishes, one is subscribed. Dropping it ends both with their tasks. It
+/// needs no closing of its own: every batch has been answered before.
+pub(crate) struct RedisSession {
+    protocol: ProtocolVersion,
+    publisher: Publisher,
+    subscriber: Subscriber,
+}
+
+#[async_trait]
+impl Session for RedisSession {
+    async fn write(&self, batch: &Batch) -> Result<Vec<Refused<usize>>, LinkError> {
+        self.publisher.write(batch).await
+    }
+
+    async fn subscribe(&self, topics: &[Topic]) -> Result<Vec<Refused<Topic>>, LinkError> {
+        self.subscriber.subscribe(topics).await
+    }
+
+    async fn unsubscribe(&self, topics: &[Topic]) -> Result<(), LinkError> {
+        self.subscriber.unsubscribe(topics).await
+    }
+}
+
+impl fmt::Debug for RedisSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisSession").field("protocol", &self.protocol).finish_non_exhaustive()
+    }
+}

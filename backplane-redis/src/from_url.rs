@@ -1,0 +1,233 @@
+use backplane_core::ConnectError;
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
+
+use crate::{Protocol, RedisConfig, config::DEFAULT_PORT};
+
+const SHAPE: &str = "redis://user:password@host:port?prefix=name";
+
+/// Reads a URL. No message repeats a part of it that may hold the password.
+pub(crate) fn parse(text: &str) -> Result<RedisConfig, ConnectError> {
+    let url = Url::parse(text).map_err(|error| {
+        bad_url(&format!(
+            "{error}; expected {SHAPE}, with any of @:/?#% in user and password percent-encoded"
+        ))
+    })?;
+    let encrypted = match url.scheme() {
+        "redis" => false,
+        "rediss" => true,
+        scheme => {
+            return Err(ConnectError::UnknownScheme {
+                scheme: scheme.to_owned(),
+                known: "redis:, rediss:".to_owned(),
+            });
+        }
+    };
+    let mut config = RedisConfig {
+        host: host(&url)?,
+        port: url.port().unwrap_or(DEFAULT_PORT),
+        user: Some(decode(url.username())?).filter(|user| !user.is_empty()),
+        password: url.password().map(decode).transpose()?,
+        ..RedisConfig::default()
+    };
+    if encrypted {
+        encrypt(&mut config)?;
+    }
+    check_rest(&url)?;
+    let mut seen: Vec<String> = Vec::new();
+    for (option, value) in url.query_pairs() {
+        if seen.iter().any(|before| *before == option) {
+            return Err(bad_option(&option, "it is there twice: keep one"));
+        }
+        set(&mut config, &option, &value)?;
+        seen.push(option.into_owned());
+    }
+    Ok(config)
+}
+
+fn host(url: &Url) -> Result<String, ConnectError> {
+    match url.host() {
+        Some(Host::Ipv6(address)) => Ok(address.to_string()),
+        Some(host) if !host.to_string().is_empty() => Ok(host.to_string()),
+        _ => Err(bad_url(&format!("it names no host; expected {SHAPE}"))),
+    }
+}
+
+/// Pub/sub has no databases, but a URL that other clients share may name one.
+fn check_rest(url: &Url) -> Result<(), ConnectError> {
+    let database = url.path().trim_matches('/');
+    if !database.chars().all(|digit| digit.is_ascii_digit()) {
+        return Err(bad_url("the path is not a database number; pub/sub needs none, leave it out"));
+    }
+    if url.fragment().is_some() {
+        return Err(bad_url("nothing may follow a #; percent-encode it as %23 where it is meant"));
+    }
+    Ok(())
+}
+
+fn set(config: &mut RedisConfig, option: &str, value: &str) -> Result<(), ConnectError> {
+    match option {
+        "prefix" => value.clone_into(&mut config.prefix),
+        "protocol" => {
+            config.protocol = match value {
+                "auto" => Protocol::Auto,
+                "resp2" => Protocol::Resp2,
+                "resp3" => Protocol::Resp3,
+                _ => return Err(bad_option(option, "it is one of auto, resp2, resp3")),
+            };
+        }
+        "ca" | "cert" | "key" => set_file(config, option, value)?,
+        _ => {
+            let known = "there is no such option; known are prefix, protocol, ca, cert, key";
+            return Err(bad_option(option, known));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(feature = "tls")]
+fn encrypt(config: &mut RedisConfig) -> Result<(), ConnectError> {
+    config.tls = Some(crate::Tls::default());
+    Ok(())
+}
+
+#[cfg(not(feature = "tls"))]
+fn encrypt(_: &mut RedisConfig) -> Result<(), ConnectError> {
+    Err(ConnectError::FeatureOff { scheme: "rediss".to_owned(), feature: "redis-tls" })
+}
+
+fn set_file(config: &mut RedisConfig, option: &str, value: &str) -> Result<(), ConnectError> {
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &mut config.tls {
+        let file = match option {
+            "ca" => &mut tls.ca,
+            "cert" => &mut tls.certificate,
+            _ => &mut tls.key,
+        };
+        *file = Some(value.into());
+        return Ok(());
+    }
+    let _ = (config, value);
+    Err(bad_option(option, "it needs an encrypted connection: use rediss:"))
+}
+
+fn decode(text: &str) -> Result<String, ConnectError> {
+    match percent_decode_str(text).decode_utf8() {
+        Ok(decoded) => Ok(decoded.into_owned()),
+        Err(_) => Err(bad_url("user or password is not UTF-8 once it is percent-decoded")),
+    }
+}
+
+fn bad_url(reason: &str) -> ConnectError {
+    ConnectError::Url { reason: reason.to_owned() }
+}
+
+fn bad_option(option: &str, reason: &str) -> ConnectError {
+    ConnectError::Option { option: option.to_owned(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_a_url_can_say() {
+        let config =
+            parse("redis://us%65r:p%40s%3As@example.org:6380/3?prefix=a%2Fb&protocol=resp2")
+                .unwrap();
+        assert_eq!(config.host, "example.org");
+        assert_eq!(config.port, 6380);
+        assert_eq!(config.user.as_deref(), Some("user"));
+        assert_eq!(config.password.as_deref(), Some("p@s:s"));
+        assert_eq!(config.prefix, "a/b");
+        assert_eq!(config.protocol, Protocol::Resp2);
+    }
+
+    #[test]
+    fn what_a_url_leaves_out_has_a_default() {
+        let config = parse("redis://10.0.0.1").unwrap();
+        assert_eq!((config.host.as_str(), config.port), ("10.0.0.1", 6379));
+        assert_eq!((config.user, config.password), (None, None));
+        assert_eq!(config.prefix, "backplane");
+        assert_eq!(config.protocol, Protocol::Auto);
+    }
+
+    #[test]
+    fn addresses_of_version_6_lose_their_brackets() {
+        assert_eq!(parse("redis://[::1]:7000/").unwrap().host, "::1");
+    }
+
+    #[test]
+    fn a_password_needs_no_user() {
+        let config = parse("redis://:s3cret@host").unwrap();
+        assert_eq!((config.user, config.password.as_deref()), (None, Some("s3cret")));
+    }
+
+    #[test]
+    fn bad_urls_say_what_is_wrong_and_keep_the_password() {
+        let cases = [
+            ("localhost:6379", "localhost"), // a scheme, as URLs go
+            ("redis", "without a base"),
+            ("redis:host", "no host"),
+            ("redis://", "no host"),
+            ("redis:///0", "no host"),
+            ("redis://u:s3cret@/0", "host"),
+            ("redis://u:s3cret@host:99999", "port"),
+            ("redis://u:s3cr#et@host", "percent-encoded"),
+            ("redis://u:s3cret@host/orders", "database number"),
+            ("redis://u:s3cret@host/0/1", "database number"),
+            ("redis://u:s3cret@host#tls", "#"),
+            ("redis://u:s3cret%ff@host", "UTF-8"),
+        ];
+        for (url, expected) in cases {
+            let error = parse(url).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains(expected), "{url}: {text}");
+            assert!(!text.contains("s3cr"), "{url}: {text}");
+        }
+    }
+
+    #[test]
+    fn bad_options_are_named() {
+        let cases = [
+            ("prefx=a", "prefx", "known are prefix, protocol"),
+            ("protocol=resp4", "protocol", "auto, resp2, resp3"),
+            ("prefix=a&prefix=b", "prefix", "twice"),
+            ("ca=/some/file", "ca", "rediss:"),
+        ];
+        for (query, name, expected) in cases {
+            match parse(&format!("redis://host?{query}")).unwrap_err() {
+                ConnectError::Option { option, reason } => {
+                    assert_eq!(option, name);
+                    assert!(reason.contains(expected), "{reason}");
+                }
+                other => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn another_transports_scheme_is_not_taken() {
+        let error = parse("nats://host").unwrap_err();
+        assert!(matches!(error, ConnectError::UnknownScheme { .. }), "{error}");
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn encryption_needs_its_feature() {
+        let error = parse("rediss://host").unwrap_err();
+        assert!(matches!(error, ConnectError::FeatureOff { feature: "redis-tls", .. }), "{error}");
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn encryption_has_its_files() {
+        let tls = parse("rediss://host").unwrap().tls.unwrap();
+        assert!(tls.ca.is_none() && tls.certificate.is_none() && tls.key.is_none());
+        let config = parse("rediss://host?ca=/ca.pem&cert=c.pem&key=k.pem").unwrap();
+        let tls = config.tls.unwrap();
+        assert_eq!(tls.ca.unwrap().to_str(), Some("/ca.pem"));
+        assert_eq!(tls.certificate.unwrap().to_str(), Some("c.pem"));
+        assert_eq!(tls.key.unwrap().to_str(), Some("k.pem"));
+    }
+}
