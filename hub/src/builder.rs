@@ -1,16 +1,21 @@
 use std::{
     any::TypeId,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use backplane_core::{Backplane, LONGEST_HUB, SubscribeError};
+use tokio::sync::Notify;
 
 use crate::{
     Hub, HubOptions, Policy,
+    front::Registrar,
     hub::Shared,
     members::{Audiences, Connections, Local},
     method::{self, Handler, Method, Methods, Needs, States},
-    routing::Routing,
+    routing::{self, Desk, Routing},
 };
 
 /// Describes a hub. See [`Hub::builder`].
@@ -126,10 +131,12 @@ impl HubBuilder {
         }
         let backplane = self.backplane.ok_or(BuildError::NoBackplane)?;
         let name: Arc<str> = self.name.into();
-        let local = Arc::new(Local::new(backplane.node(), &self.options));
+        let (desk, errands) = Desk::new();
+        let local = Arc::new(Local::new(backplane.node(), &self.options, desk));
         let connections = Arc::new(Connections::default());
         let routing = Routing::new(backplane, &name, &local, &connections)?;
-        Ok(Hub(Arc::new(Shared {
+        let registrar = Registrar::new(self.options.announcements);
+        let shared = Arc::new(Shared {
             name,
             options: self.options,
             policy: self.policy,
@@ -139,10 +146,16 @@ impl HubBuilder {
             connections,
             groups: Audiences::default(),
             users: Audiences::default(),
+            registrar,
             routing,
             joins: AtomicU64::new(1),
             messages: AtomicU64::new(1),
-        })))
+            closing: AtomicBool::new(false),
+            closed: Notify::new(),
+        });
+        // Ends with the hub, to which it holds no claim.
+        tokio::spawn(routing::run(Arc::downgrade(&shared), errands));
+        Ok(Hub(shared))
     }
 
     fn add(mut self, name: &str, handler: Box<dyn method::Erased>, policy: Option<Policy>) -> Self {

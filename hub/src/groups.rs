@@ -1,8 +1,13 @@
 use std::sync::{Arc, atomic::Ordering};
 
-use backplane_core::{LONGEST_NAME, SubscribeError, Subscription};
+use backplane_core::{LONGEST_NAME, SubscribeError, Subscription, Topic};
 
-use crate::{GroupError, hub::Shared, members::Member, routing::Routed};
+use crate::{
+    GroupError,
+    hub::Shared,
+    members::Member,
+    routing::{Outcome, Question, Routed, Silence},
+};
 
 /// Who is in which group: connections of all nodes.
 ///
@@ -42,8 +47,8 @@ impl Groups {
         }
         match self.0.connections.get(connection) {
             Some(member) => {
-                let (subscription, _) = self.0.join(&member, group)?;
-                self.0.joined(&member, group, &subscription).await
+                let joining = self.0.join(&member, group)?;
+                self.0.joined(&member, group, &joining).await
             }
             None => self.0.join_elsewhere(connection, group).await,
         }
@@ -76,14 +81,19 @@ fn check(group: &str) -> Result<(), GroupError> {
     if group.len() > LONGEST_NAME { Err(GroupError::NameTooLong) } else { Ok(()) }
 }
 
+/// A join on this node, which other nodes may not know of yet.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    subscription: Arc<Subscription>,
+    /// Later joins have higher numbers.
+    pub(crate) number: u64,
+    /// Whether the connection was not a member before.
+    pub(crate) is_new: bool,
+}
+
 impl Shared {
-    /// Makes a connection of this node a member. Returns the group's subscription and the number of
-    /// this join.
-    pub(crate) fn join(
-        &self,
-        member: &Arc<Member>,
-        group: &str,
-    ) -> Result<(Arc<Subscription>, u64), GroupError> {
+    /// Makes a connection of this node a member.
+    pub(crate) fn join(&self, member: &Arc<Member>, group: &str) -> Result<Joining, GroupError> {
         // Held throughout, so that joins, leaves and the end of one connection have one order.
         let mut memberships = member.memberships();
         if memberships.closed {
@@ -92,8 +102,8 @@ impl Shared {
         let subscribe = |audience| self.routing.subscribe_group(group, audience);
         let added = self.groups.add(group, member, &self.local, subscribe)?;
         let number = self.joins.fetch_add(1, Ordering::Relaxed);
-        memberships.groups.insert(added.name, number);
-        Ok((added.subscription, number))
+        let is_new = memberships.groups.insert(added.name, number).is_none();
+        Ok(Joining { subscription: added.subscription, number, is_new })
     }
 
     /// Ends a membership; with a number, only if that is the number of its latest join.
@@ -112,14 +122,14 @@ impl Shared {
         &self,
         member: &Member,
         group: &str,
-        subscription: &Subscription,
+        joining: &Joining,
     ) -> Result<Joined, GroupError> {
-        match self.routing.routed(subscription).await {
+        match self.routing.routed(&joining.subscription).await {
             Ok(Routed::Everywhere) => Ok(Joined::Everywhere),
             Ok(Routed::HereOnly) => Ok(Joined::HereOnly),
             Err(error) => {
                 // A membership that other nodes never learn of would look like one that works.
-                self.leave(member, group, None);
+                self.leave(member, group, Some(joining.number));
                 Err(error.into())
             }
         }
@@ -127,12 +137,29 @@ impl Shared {
 }
 
 impl Shared {
-    async fn join_elsewhere(&self, _: &str, _: &str) -> Result<Joined, GroupError> {
-        Err(GroupError::NotFound)
+    async fn join_elsewhere(&self, connection: &str, group: &str) -> Result<Joined, GroupError> {
+        match self.ask_connection(connection, Question::Join(group.into())).await? {
+            Outcome::DoneHereOnly => Ok(Joined::HereOnly),
+            _ => Ok(Joined::Everywhere),
+        }
     }
 
-    async fn leave_elsewhere(&self, _: &str, _: &str) -> Result<(), GroupError> {
-        Err(GroupError::NotFound)
+    async fn leave_elsewhere(&self, connection: &str, group: &str) -> Result<(), GroupError> {
+        self.ask_connection(connection, Question::Leave(group.into())).await.map(drop)
+    }
+
+    /// Asks the node that has a connection; an outcome that this returns is a success.
+    async fn ask_connection(&self, id: &str, question: Question) -> Result<Outcome, GroupError> {
+        let topic = Topic::connection(&self.name, id);
+        if id.is_empty() || !topic.fits() {
+            return Err(GroupError::NotFound);
+        }
+        match self.routing.ask(&self.local, &self.options, &topic, question).await {
+            Ok(outcome @ (Outcome::Done | Outcome::DoneHereOnly)) => Ok(outcome),
+            Ok(Outcome::Failed(reason)) => Err(GroupError::Refused { reason }),
+            Ok(_) | Err(Silence::Nobody) => Err(GroupError::NotFound),
+            Err(Silence::Unavailable(reason)) => Err(GroupError::Unavailable { reason }),
+        }
     }
 }
 

@@ -1,12 +1,18 @@
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use backplane_core::{Backplane, NodeId};
+use tokio::sync::Notify;
 
 use crate::{
-    Clients, CloseError, Groups, HubBuilder, HubStats, Policy, Protocol, Unauthorized, User,
+    Clients, CloseError, End, Groups, HubBuilder, HubStats, Policy, Protocol, Unauthorized, User,
+    front::Registrar,
     members::{Audiences, Connections, Local},
     method::{Methods, States},
     options::HubOptions,
@@ -32,19 +38,21 @@ pub(crate) struct Shared {
     pub(crate) connections: Arc<Connections>,
     pub(crate) groups: Audiences,
     pub(crate) users: Audiences,
+    pub(crate) registrar: Registrar,
     pub(crate) routing: Routing,
     /// Numbers the joins.
     pub(crate) joins: AtomicU64,
     /// Numbers the messages that travel by several topics.
     pub(crate) messages: AtomicU64,
+    pub(crate) closing: AtomicBool,
+    /// Told whenever a connection has closed.
+    pub(crate) closed: Notify,
 }
 
 impl Shared {
     pub(crate) fn is_closing(&self) -> bool {
-        false
+        self.closing.load(Ordering::SeqCst)
     }
-
-    pub(crate) fn closed_one(&self) {}
 }
 
 impl Hub {
@@ -125,7 +133,23 @@ impl Hub {
     ///
     /// How many connections were left when the deadline passed. They are ended, but not closed.
     pub async fn close(&self, deadline: Duration) -> Result<(), CloseError> {
-        let _ = deadline;
-        Ok(())
+        let hub = &*self.0;
+        // Before looking: a connection that is opened meanwhile sees it, or is seen.
+        hub.closing.store(true, Ordering::SeqCst);
+        hub.connections.all().iter().for_each(|member| member.queue.end(End::ShuttingDown));
+        let all_closed = async {
+            loop {
+                let mut closed = pin!(hub.closed.notified());
+                closed.as_mut().enable();
+                if hub.connections.len() == 0 {
+                    return;
+                }
+                closed.await;
+            }
+        };
+        match tokio::time::timeout(deadline, all_closed).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(CloseError { connections: hub.connections.len() }),
+        }
     }
 }

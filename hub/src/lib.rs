@@ -17,7 +17,9 @@ mod routing;
 mod stats;
 mod user;
 
-pub use backplane_core::{Backplane, ByteSize, ConnectError, Link, LinkError, NodeId};
+pub use backplane_core::{
+    Backplane, ByteSize, ConnectError, LONGEST_HUB, LONGEST_NAME, Link, LinkError, NodeId,
+};
 
 pub use builder::{BuildError, HubBuilder};
 pub use caller::{Caller, CallerClients};

@@ -75,10 +75,6 @@ impl Protocols {
             .position(|slot| slot.get_or_init(|| Arc::clone(protocol)).name() == protocol.name())
     }
 
-    pub(crate) fn get(&self, index: usize) -> Option<&Arc<dyn Protocol>> {
-        self.0.get(index)?.get()
-    }
-
     /// Those that are spoken, in the order of their indices.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<dyn Protocol>> {
         self.0.iter().map_while(OnceLock::get)

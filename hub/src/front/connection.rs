@@ -179,7 +179,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.unregister();
         self.member.forget_items();
-        self.hub.closed_one();
+        self.hub.closed.notify_waiters();
     }
 }
 

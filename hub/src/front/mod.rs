@@ -7,3 +7,4 @@ mod registrar;
 
 pub use connection::{Connection, Opening};
 pub use outbound::Outbound;
+pub(crate) use registrar::Registrar;

@@ -133,11 +133,6 @@ impl Audiences {
         drop(ended);
     }
 
-    /// The subscription of an audience that has a member.
-    pub(crate) fn subscription(&self, name: &str) -> Option<Arc<Subscription>> {
-        self.shard(name).get(name).map(|present| Arc::clone(&present.subscription))
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }

@@ -3,7 +3,12 @@ use std::sync::Arc;
 use backplane_core::NodeId;
 
 use super::{Limits, Member, Message, Once, Pushed};
-use crate::{HubOptions, protocol::Protocols, stats::Counters};
+use crate::{
+    HubOptions,
+    protocol::Protocols,
+    routing::{Asking, Desk},
+    stats::Counters,
+};
 
 /// What every delivery on this node needs. Shared by all sinks; holds no connection.
 #[derive(Debug)]
@@ -13,16 +18,20 @@ pub(crate) struct Local {
     pub(crate) counters: Counters,
     pub(crate) once: Once,
     pub(crate) limits: Limits,
+    pub(crate) asking: Asking,
+    pub(crate) desk: Desk,
 }
 
 impl Local {
-    pub(crate) fn new(node: NodeId, options: &HubOptions) -> Self {
+    pub(crate) fn new(node: NodeId, options: &HubOptions, desk: Desk) -> Self {
         Self {
             node,
             protocols: Protocols::default(),
             counters: Counters::default(),
             once: Once::default(),
             limits: Limits::from(options),
+            asking: Asking::default(),
+            desk,
         }
     }
 

@@ -12,13 +12,8 @@ use bytes::{Buf, BufMut, Bytes};
 
 use crate::{members::Message, protocol::Protocols};
 
+/// The kind of an invocation; those of questions and answers are in `question`.
 pub(super) const INVOCATION: u8 = 1;
-pub(super) const JOIN: u8 = 2;
-pub(super) const LEAVE: u8 = 3;
-pub(super) const CLAIM: u8 = 4;
-pub(super) const CANCEL: u8 = 5;
-pub(super) const ACCEPTED: u8 = 6;
-pub(super) const RESULT: u8 = 7;
 
 /// What arrived is not a body.
 #[derive(Debug, PartialEq, Eq)]

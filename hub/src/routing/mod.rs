@@ -1,6 +1,9 @@
 //! The one module that talks to the backplane.
 
+mod asking;
 pub(crate) mod body;
+mod desk;
+mod question;
 mod sinks;
 
 use std::{future::Future, sync::Arc};
@@ -11,7 +14,10 @@ use backplane_core::{
 use futures_util::FutureExt;
 
 use crate::members::{Audience, Connections, Local, Member};
-use sinks::{Everyone, Own};
+pub(crate) use asking::{Asking, Silence};
+pub(crate) use desk::{Asker, Desk, run};
+pub(crate) use question::{Outcome, Question};
+use sinks::{Everyone, Node, Own};
 
 /// A hub's part of a backplane.
 #[derive(Debug)]
@@ -19,7 +25,7 @@ pub(crate) struct Routing {
     pub(crate) backplane: Arc<dyn Backplane>,
     hub: Arc<str>,
     /// `All`, and this node's own topic.
-    _subscription: Subscription,
+    subscription: Subscription,
 }
 
 /// How far a topic is routed.
@@ -42,8 +48,10 @@ impl Routing {
             local: Arc::clone(local),
             connections: Arc::clone(connections),
         });
-        let subscription = backplane.subscribe(&[(Topic::all(hub), everyone)])?;
-        Ok(Self { backplane, hub: Arc::clone(hub), _subscription: subscription })
+        let node: Arc<dyn Sink> = Arc::new(Node(Arc::clone(local)));
+        let own = Topic::node(hub, local.node);
+        let subscription = backplane.subscribe(&[(Topic::all(hub), everyone), (own, node)])?;
+        Ok(Self { backplane, hub: Arc::clone(hub), subscription })
     }
 
     pub(crate) fn subscribe_group(

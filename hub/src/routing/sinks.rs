@@ -3,9 +3,13 @@
 
 use std::sync::Arc;
 
-use backplane_core::{Envelope, Event, Sink};
+use backplane_core::{Envelope, Event, NodeId, Sink};
 
-use super::body::{self, Malformed};
+use super::{
+    body::{self, Malformed},
+    desk::Errand,
+    question::{Letter, Unreadable},
+};
 use crate::members::{Audience, Connections, Local, Member, Message};
 
 /// Every connection of the hub on this node. Also the one sink that tells of the link.
@@ -56,32 +60,84 @@ pub(super) struct Own {
 impl Sink for Own {
     fn accept(&self, event: &Event) {
         match event {
-            Event::Message(envelope) => self.local.invocation(envelope, |message| {
-                self.local.deliver([&self.member], message);
-            }),
+            Event::Message(envelope) if is_invocation(envelope) => {
+                self.local.invocation(envelope, |message| {
+                    self.local.deliver([&self.member], message);
+                });
+            }
+            Event::Message(envelope) => {
+                self.local.letter(envelope, |letter, origin| match letter {
+                    Letter::Ask(question, number) => Some(Errand::Connection(
+                        (origin, number),
+                        Arc::clone(&self.member),
+                        question,
+                    )),
+                    _ => None,
+                })
+            }
             event => self.local.other(event),
         }
     }
 }
 
+/// The hub on this node, as others address it.
+#[derive(Debug)]
+pub(super) struct Node(pub(super) Arc<Local>);
+
+impl Sink for Node {
+    fn accept(&self, event: &Event) {
+        match event {
+            Event::Message(envelope) => self.0.letter(envelope, |letter, origin| match letter {
+                Letter::Ask(question, number) => Some(Errand::Node((origin, number), question)),
+                Letter::Cancel(number) => Some(Errand::Undo((origin, number))),
+                Letter::Accepted(number) => {
+                    self.0.asking.accepted(number).then_some(Errand::TellToUndo((origin, number)))
+                }
+                Letter::Result(number, outcome) => {
+                    let late = self.0.asking.done(number, outcome);
+                    late.then_some(Errand::TellToUndo((origin, number)))
+                }
+            }),
+            event => self.0.other(event),
+        }
+    }
+}
+
+fn is_invocation(envelope: &Envelope) -> bool {
+    envelope.body.first() == Some(&body::INVOCATION)
+}
+
 impl Local {
     /// Reads a hub message and hands it to `deliver`.
     fn invocation(&self, envelope: &Envelope, deliver: impl FnOnce(&mut Message<'_>)) {
-        let mut rest = envelope.body.clone();
-        match rest.first() {
-            Some(&body::INVOCATION) => drop(rest.split_to(1)),
-            Some(_) => return self.counters.unknown.add(1),
-            None => return self.counters.malformed.add(1),
+        let Some(origin) = envelope.origin.filter(|_| !envelope.body.is_empty()) else {
+            return self.counters.malformed.add(1);
+        };
+        if !is_invocation(envelope) {
+            return self.counters.unknown.add(1);
         }
-        let foreign = envelope.origin.is_some_and(|origin| origin != self.node);
         let mut message = Message::new(&envelope.except);
-        match body::decode(rest, &self.protocols, foreign, &mut message) {
+        let rest = envelope.body.slice(1..);
+        match body::decode(rest, &self.protocols, origin != self.node, &mut message) {
             Ok(once) => {
-                let origin = envelope.origin.unwrap_or(self.node);
                 message.once = once.map(|number| self.once.name(origin.as_bytes(), number));
                 deliver(&mut message);
             }
             Err(Malformed) => self.counters.malformed.add(1),
+        }
+    }
+
+    /// Reads a letter of another node's hub and brings to the desk what `errand` makes of it.
+    fn letter(&self, envelope: &Envelope, errand: impl FnOnce(Letter, NodeId) -> Option<Errand>) {
+        let Some(origin) = envelope.origin else { return self.counters.malformed.add(1) };
+        match Letter::decode(envelope.body.clone()) {
+            Ok(letter) => {
+                if let Some(errand) = errand(letter, origin) {
+                    self.desk.bring(errand, &self.counters);
+                }
+            }
+            Err(Unreadable::Malformed) => self.counters.malformed.add(1),
+            Err(Unreadable::UnknownKind) => self.counters.unknown.add(1),
         }
     }
 

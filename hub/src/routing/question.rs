@@ -1,0 +1,168 @@
+//! What nodes ask each other, and what they answer. Integers are little-endian.
+//!
+//! ```text
+//! question = join 2 / leave 3 / claim 4 | number u64 | name length u16 | name
+//! cancel   = 5 | number u64
+//! accepted = 6 | number u64
+//! result   = 7 | number u64 | outcome u8 | text length u16 | text
+//! ```
+//!
+//! Who asks stands in the envelope, and who is asked about is its topic: a connection, or the node
+//! itself. Later versions append fields, which are skipped.
+
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes};
+
+use super::body::{Malformed, take};
+
+const JOIN: u8 = 2;
+const LEAVE: u8 = 3;
+const CLAIM: u8 = 4;
+const CANCEL: u8 = 5;
+const ACCEPTED: u8 = 6;
+const RESULT: u8 = 7;
+
+/// What a node is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Let the topic's connection join this group.
+    Join(Box<str>),
+    /// Let the topic's connection leave this group.
+    Leave(Box<str>),
+    /// Grant this negotiated connection.
+    Claim(Box<str>),
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    /// Done, but so far of effect on the asked node only.
+    DoneHereOnly,
+    /// The connection has just gone.
+    NotFound,
+    /// It was granted before.
+    AlreadyClaimed,
+    /// It was never announced, or too long ago.
+    NotAnnounced,
+    /// The broker refuses, or the asked node cannot.
+    Failed(Arc<str>),
+}
+
+/// A message between the hubs of two nodes; the number is the asker's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Letter {
+    Ask(Question, u64),
+    /// The asker has given up, and what was done is to be undone.
+    Cancel(u64),
+    /// The asked node has the question and works on it.
+    Accepted(u64),
+    Result(u64, Outcome),
+}
+
+/// Why bytes are no letter.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    Malformed,
+    /// From a later version.
+    UnknownKind,
+}
+
+impl From<Malformed> for Unreadable {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+impl Letter {
+    pub(super) fn encode(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(64);
+        match self {
+            Self::Ask(question, number) => {
+                let (kind, name) = match question {
+                    Question::Join(group) => (JOIN, group),
+                    Question::Leave(group) => (LEAVE, group),
+                    Question::Claim(connection) => (CLAIM, connection),
+                };
+                bytes.put_u8(kind);
+                bytes.put_u64_le(*number);
+                put_text(&mut bytes, name);
+            }
+            Self::Cancel(number) => {
+                bytes.put_u8(CANCEL);
+                bytes.put_u64_le(*number);
+            }
+            Self::Accepted(number) => {
+                bytes.put_u8(ACCEPTED);
+                bytes.put_u64_le(*number);
+            }
+            Self::Result(number, outcome) => {
+                bytes.put_u8(RESULT);
+                bytes.put_u64_le(*number);
+                let (code, text) = match outcome {
+                    Outcome::Done => (0, ""),
+                    Outcome::DoneHereOnly => (1, ""),
+                    Outcome::NotFound => (2, ""),
+                    Outcome::AlreadyClaimed => (3, ""),
+                    Outcome::NotAnnounced => (4, ""),
+                    Outcome::Failed(reason) => (5, &**reason),
+                };
+                bytes.put_u8(code);
+                put_text(&mut bytes, text);
+            }
+        }
+        bytes.into()
+    }
+
+    pub(super) fn decode(mut bytes: Bytes) -> Result<Self, Unreadable> {
+        let kind = bytes.try_get_u8().map_err(|_| Malformed)?;
+        if !(JOIN..=RESULT).contains(&kind) {
+            return Err(Unreadable::UnknownKind);
+        }
+        let number = bytes.try_get_u64_le().map_err(|_| Malformed)?;
+        Ok(match kind {
+            CANCEL => Self::Cancel(number),
+            ACCEPTED => Self::Accepted(number),
+            RESULT => {
+                let code = bytes.try_get_u8().map_err(|_| Malformed)?;
+                let text = take_text(&mut bytes)?;
+                let outcome = match code {
+                    0 => Outcome::Done,
+                    1 => Outcome::DoneHereOnly,
+                    2 => Outcome::NotFound,
+                    3 => Outcome::AlreadyClaimed,
+                    4 => Outcome::NotAnnounced,
+                    5 => Outcome::Failed(text.into()),
+                    _ => Outcome::Failed(
+                        "it answers in a way that this version does not know".into(),
+                    ),
+                };
+                Self::Result(number, outcome)
+            }
+            kind => {
+                let name = take_text(&mut bytes)?;
+                let question = match kind {
+                    JOIN => Question::Join(name),
+                    LEAVE => Question::Leave(name),
+                    _ => Question::Claim(name),
+                };
+                Self::Ask(question, number)
+            }
+        })
+    }
+}
+
+/// Names are bounded far below 64 KiB; of a longer reason the beginning is enough.
+fn put_text(bytes: &mut Vec<u8>, text: &str) {
+    const LONGEST: usize = 4096;
+    let text = &text[..text.floor_char_boundary(LONGEST)];
+    bytes.put_u16_le(text.len() as u16);
+    bytes.put_slice(text.as_bytes());
+}
+
+fn take_text(bytes: &mut Bytes) -> Result<Box<str>, Malformed> {
+    let length = bytes.try_get_u16_le().map_err(|_| Malformed)?;
+    let text = take(bytes, length.into())?;
+    std::str::from_utf8(&text).map(Box::from).map_err(|_| Malformed)
+}

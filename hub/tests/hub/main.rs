@@ -1,0 +1,71 @@
+//! The hub as a front end and an application use it, on the memory transport.
+
+mod scale_out;
+#[allow(unreachable_pub, reason = "they are a library's: written to run on any transport")]
+#[path = "../scenarios/mod.rs"]
+mod scenarios;
+
+use std::sync::Arc;
+
+use backplane_hub::{Backplane, Hub, Link};
+use backplane_memory::Medium;
+use scenarios::{HubFixture, Plain, soon};
+
+/// Two nodes, and the medium between them.
+struct Memory {
+    medium: Medium,
+    nodes: Nodes,
+}
+
+struct Nodes([Arc<dyn Backplane>; 2]);
+
+impl Memory {
+    async fn start() -> Self {
+        let medium = Medium::new();
+        let nodes = [(); 2].map(|()| Arc::new(medium.node()) as Arc<dyn Backplane>);
+        let memory = Self { medium, nodes: Nodes(nodes) };
+        memory.up().await;
+        memory
+    }
+
+    /// Waits until both links are up.
+    async fn up(&self) {
+        for node in &self.nodes.0 {
+            soon("the link", async { drop(node.link().wait_for(Link::is_up).await.unwrap()) }).await;
+        }
+    }
+
+    /// Stops the medium and waits until both nodes know.
+    async fn stop(&self) {
+        self.medium.stop();
+        for node in &self.nodes.0 {
+            let down = async { drop(node.link().wait_for(|link| !link.is_up()).await.unwrap()) };
+            soon("the end of the link", down).await;
+        }
+    }
+
+    /// Starts the medium again and waits until both nodes know.
+    async fn restart(&self) {
+        self.medium.start();
+        self.up().await;
+    }
+
+    fn hubs(&self) -> (Hub, Hub) {
+        scenarios::two_hubs(&self.nodes)
+    }
+}
+
+impl HubFixture for Nodes {
+    fn backplane(&self, node: usize) -> Arc<dyn Backplane> {
+        Arc::clone(&self.0[node])
+    }
+}
+
+/// A hub alone on a medium of its own.
+async fn one_hub(describe: impl FnOnce(backplane_hub::HubBuilder) -> backplane_hub::HubBuilder) -> Hub {
+    let node: Arc<dyn Backplane> = Arc::new(Medium::new().node());
+    soon("the link", async { drop(node.link().wait_for(Link::is_up).await.unwrap()) }).await;
+    let hub = describe(Hub::builder("alone").backplane(node)).build().unwrap();
+    hub.speak(Plain::new("plain"));
+    hub
+}
