@@ -1,0 +1,142 @@
+//! The first message of either side. It is always JSON, whatever is agreed on.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    json::{self, SEPARATOR},
+    texts,
+};
+
+/// The newest version of the hub protocol that is spoken. 2 only adds messages for stateful
+/// reconnects, which a client doesn't use unless they were negotiated.
+const NEWEST: i32 = 2;
+
+/// Why a connection does not get past its handshake; as text, what the client is told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    #[error("The protocol '{protocol}' is not supported.")]
+    Protocol { protocol: String },
+    #[error("The server does not support version {version} of the '{protocol}' protocol.")]
+    Version { version: i32, protocol: String },
+    #[error("Handshake was canceled.")]
+    TooLate,
+    #[error("Handshake was canceled.")]
+    TooLarge,
+    #[error("{}", texts::HANDSHAKE_FAILED)]
+    Malformed(#[source] serde_json::Error),
+    #[error("{}", texts::HANDSHAKE_FAILED)]
+    Open(#[source] backplane_hub::OpenError),
+}
+
+impl HandshakeError {
+    /// The text for the client.
+    pub(crate) fn text(&self, detailed: bool) -> String {
+        match self {
+            Self::Malformed(source) => {
+                texts::handshake_failed("InvalidDataException", source, detailed)
+            }
+            Self::Open(source) => texts::handshake_failed("OpenError", source, detailed),
+            told => told.to_string(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Request {
+    protocol: String,
+    version: i32,
+}
+
+/// Reads a request without its separator. What it asks for is JSON, as there is nothing else yet.
+pub(crate) fn read(request: &[u8]) -> Result<(), HandshakeError> {
+    let Request { protocol, version } =
+        serde_json::from_slice(request).map_err(HandshakeError::Malformed)?;
+    if !protocol.eq_ignore_ascii_case(json::NAME) {
+        Err(HandshakeError::Protocol { protocol })
+    } else if version > NEWEST {
+        Err(HandshakeError::Version { version, protocol })
+    } else {
+        Ok(())
+    }
+}
+
+/// The answer to a request that is granted.
+pub(crate) static GRANTED: Bytes = Bytes::from_static(b"{}\x1e");
+
+/// The answer to a request that is not.
+pub(crate) fn refusal(text: &str) -> Bytes {
+    #[derive(Serialize)]
+    struct Refusal<'a> {
+        error: &'a str,
+    }
+
+    let mut answer = serde_json::to_vec(&Refusal { error: text }).unwrap_or_default();
+    answer.push(SEPARATOR);
+    answer.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(request: &str, detailed: bool) -> String {
+        read(request.as_bytes()).expect_err("refused").text(detailed)
+    }
+
+    #[test]
+    fn json_in_versions_one_and_two_is_granted() {
+        for request in [
+            r#"{"protocol":"json","version":1}"#,
+            r#"{"version":2,"protocol":"json"}"#,
+            r#"{"protocol":"JSON","version":0,"more":[{}]}"#,
+        ] {
+            read(request.as_bytes()).expect(request);
+        }
+    }
+
+    #[test]
+    fn refusals_have_the_exact_texts() {
+        assert_eq!(
+            refused(r#"{"protocol":"messagepack","version":1}"#, false),
+            "The protocol 'messagepack' is not supported."
+        );
+        assert_eq!(
+            refused(r#"{"protocol":"json","version":3}"#, false),
+            "The server does not support version 3 of the 'json' protocol."
+        );
+        assert_eq!(HandshakeError::TooLate.text(true), "Handshake was canceled.");
+        assert_eq!(HandshakeError::TooLarge.text(true), "Handshake was canceled.");
+    }
+
+    #[test]
+    fn malformed_requests_are_told_details_only_when_allowed() {
+        for request in [
+            "",
+            "{",
+            "[]",
+            "null",
+            r#"{"protocol":"json"}"#,
+            r#"{"protocol":1,"version":1}"#,
+            r#"{"protocol":"json","version":"1"}"#,
+            "\u{1}",
+        ] {
+            assert_eq!(
+                refused(request, false),
+                "An unexpected error occurred during connection handshake.",
+                "{request}"
+            );
+            assert!(
+                refused(request, true).starts_with(
+                    "An unexpected error occurred during connection handshake. InvalidDataException: "
+                ),
+                "{request}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_one_record() {
+        assert_eq!(refusal("a \"b\" \u{1e}"), &b"{\"error\":\"a \\\"b\\\" \\u001e\"}\x1e"[..]);
+    }
+}

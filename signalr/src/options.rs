@@ -1,0 +1,196 @@
+use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use backplane_hub::{ByteSize, User};
+use http::{HeaderValue, request::Parts};
+
+use crate::{Authenticate, NegotiateVersion, Rejection, TokenKeys};
+
+/// How a router treats its clients. The defaults are those of ASP.NET Core SignalR, which clients
+/// are made for, unless a reason is given.
+#[derive(Clone)]
+#[must_use]
+pub struct Options {
+    pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
+    pub(crate) origins: Option<Arc<[String]>>,
+    pub(crate) minimum_negotiate_version: NegotiateVersion,
+    pub(crate) token_keys: TokenKeys,
+    pub(crate) token_expiry: Duration,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) keep_alive: Duration,
+    pub(crate) client_timeout: Duration,
+    pub(crate) send_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) largest_message: usize,
+    pub(crate) largest_frame: usize,
+    pub(crate) parallel_invocations: NonZeroUsize,
+    pub(crate) detailed_errors: bool,
+}
+
+/// What clients put into one WebSocket message beside their largest message: a .NET client sends
+/// what waits in its 64 KiB pipe at once.
+const MERGED: usize = 64 * 1024;
+
+impl Options {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self {
+            authenticate: None,
+            origins: None,
+            minimum_negotiate_version: NegotiateVersion::Zero,
+            token_keys: TokenKeys::default(),
+            token_expiry: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(15),
+            keep_alive: Duration::from_secs(15),
+            client_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+            largest_message: 32 * 1024,
+            largest_frame: 32 * 1024 + MERGED,
+            parallel_invocations: NonZeroUsize::MIN,
+            detailed_errors: false,
+        }
+    }
+
+    /// Finds out which user a request comes from. By default nobody does: all clients are anonymous.
+    pub fn authenticate(self, authenticate: impl Authenticate) -> Self {
+        Self { authenticate: Some(Arc::new(authenticate)), ..self }
+    }
+
+    /// The only origins (`https://app.example`, as browsers write them) whose pages may open a
+    /// WebSocket. By default all may, as clients that prove who they are by a bearer token need no
+    /// such check; set it where cookies or the network prove it, as CORS does not protect WebSockets.
+    /// Requests without an origin don't come from a page, and pass.
+    pub fn allowed_origins<O: Into<String>>(self, origins: impl IntoIterator<Item = O>) -> Self {
+        Self { origins: Some(origins.into_iter().map(Into::into).collect()), ..self }
+    }
+
+    /// The least version of the negotiation that is served. Default [`NegotiateVersion::Zero`].
+    /// Version 0 shows the secret that a client connects with as its public id.
+    pub fn minimum_negotiate_version(self, minimum: NegotiateVersion) -> Self {
+        Self { minimum_negotiate_version: minimum, ..self }
+    }
+
+    /// The keys that connection tokens are signed with: **all nodes of a hub need the same**. Default
+    /// a random key of this process.
+    pub fn token_keys(self, keys: TokenKeys) -> Self {
+        Self { token_keys: keys, ..self }
+    }
+
+    /// How long after its negotiation a client may still connect. Default 60 s, where the original
+    /// forgets unused connections after 15 s: clocks of nodes may differ by some seconds, and an
+    /// unused token costs a node next to nothing.
+    pub fn token_expiry(self, expiry: Duration) -> Self {
+        Self { token_expiry: expiry, ..self }
+    }
+
+    /// How long a client may take for its handshake. Default 15 s.
+    pub fn handshake_timeout(self, timeout: Duration) -> Self {
+        Self { handshake_timeout: timeout, ..self }
+    }
+
+    /// How long nothing may have been sent before a ping is. Default 15 s: half of what clients wait
+    /// for.
+    pub fn keep_alive(self, interval: Duration) -> Self {
+        Self { keep_alive: interval, ..self }
+    }
+
+    /// How long nothing may have come from a client that pings before it counts as gone. Default
+    /// 30 s: twice the interval in which clients ping.
+    pub fn client_timeout(self, timeout: Duration) -> Self {
+        Self { client_timeout: timeout, ..self }
+    }
+
+    /// How long one write to a client may take before the connection is cut. Default 10 s.
+    pub fn send_timeout(self, timeout: Duration) -> Self {
+        Self { send_timeout: timeout, ..self }
+    }
+
+    /// How long to wait for a client to close its side. Default 5 s.
+    pub fn close_timeout(self, timeout: Duration) -> Self {
+        Self { close_timeout: timeout, ..self }
+    }
+
+    /// The largest message that a client may send. Default 32 KiB: each connection may make the
+    /// server hold that much.
+    pub fn largest_message(self, size: ByteSize) -> Self {
+        let largest_message = usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+        let largest_frame = largest_message.saturating_add(MERGED);
+        Self { largest_message, largest_frame, ..self }
+    }
+
+    /// How many calls of one client run at once; more wait, and what the client sends after them
+    /// waits too. Default 1: calls run in order.
+    pub fn parallel_invocations(self, limit: NonZeroUsize) -> Self {
+        Self { parallel_invocations: limit, ..self }
+    }
+
+    /// Shows clients what went wrong on the server. Default off: errors that handlers don't mean for
+    /// clients may hold secrets.
+    pub fn detailed_errors(self, show: bool) -> Self {
+        Self { detailed_errors: show, ..self }
+    }
+
+    /// The user that a request comes from.
+    pub(crate) async fn user(&self, request: &Parts) -> Result<Option<User>, Rejection> {
+        match &self.authenticate {
+            Some(authenticate) => authenticate.authenticate(request).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Whether pages of this origin may connect.
+    pub(crate) fn allows(&self, origin: Option<&HeaderValue>) -> bool {
+        match (&self.origins, origin) {
+            (Some(allowed), Some(origin)) => {
+                allowed.iter().any(|it| it.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
+            }
+            _ => true,
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("authenticates", &self.authenticate.is_some())
+            .field("origins", &self.origins)
+            .field("minimum_negotiate_version", &self.minimum_negotiate_version)
+            .field("token_keys", &self.token_keys)
+            .field("token_expiry", &self.token_expiry)
+            .field("handshake_timeout", &self.handshake_timeout)
+            .field("keep_alive", &self.keep_alive)
+            .field("client_timeout", &self.client_timeout)
+            .field("send_timeout", &self.send_timeout)
+            .field("close_timeout", &self.close_timeout)
+            .field("largest_message", &self.largest_message)
+            .field("parallel_invocations", &self.parallel_invocations)
+            .field("detailed_errors", &self.detailed_errors)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins() {
+        let origin = |text| Some(HeaderValue::from_static(text));
+        let open = Options::new();
+        assert!(open.allows(origin("https://evil.example").as_ref()));
+        let closed =
+            Options::new().allowed_origins(["https://app.example", "http://localhost:8080"]);
+        assert!(closed.allows(None));
+        assert!(closed.allows(origin("https://App.Example").as_ref()));
+        assert!(closed.allows(origin("http://localhost:8080").as_ref()));
+        for other in ["http://app.example", "https://app.example.evil", "null", ""] {
+            assert!(!closed.allows(origin(other).as_ref()), "{other}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! A client's connection from its handshake to its end.
+
+mod calls;
+mod clock;
+mod ending;
+mod inbox;
+mod serve;
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
+
+use backplane_hub::{ConnectionId, Opening, Outbound, User};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, future::join, stream::FuturesUnordered};
+use tokio::time::{Instant, timeout};
+use tracing::Instrument;
+
+use self::{
+    calls::Call,
+    clock::Clock,
+    ending::Ending,
+    inbox::Inbox,
+    serve::{Ended, Session},
+};
+use crate::{
+    Options,
+    handshake::{self, HandshakeError},
+    json,
+    router::Endpoint,
+    websocket::{FAILED, NORMAL, Over, Socket},
+};
+
+/// Who is let in.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) id: ConnectionId,
+    pub(crate) user: Option<User>,
+}
+
+/// Serves a client until it is gone.
+pub(crate) async fn run(socket: Socket, admission: Admission) {
+    let hub = admission.endpoint.hub.name();
+    let span = tracing::debug_span!("connection", hub, id = %admission.id);
+    // Boxed, as it is large and the task that it is polled in is larger by all that it is put into.
+    Box::pin(serve(socket, admission)).instrument(span).await;
+}
+
+async fn serve(mut socket: Socket, admission: Admission) {
+    let Admission { endpoint, id, user } = admission;
+    let options = &endpoint.options;
+    let mut inbox = Inbox::new(options.largest_message);
+
+    let shaken = match timeout(options.handshake_timeout, shake(&mut socket, &mut inbox)).await {
+        Ok(shaken) => shaken,
+        Err(_) => Err(Shy::Refused(HandshakeError::TooLate)),
+    };
+    let opened = match shaken {
+        Ok(()) => {
+            let protocol = Arc::clone(&endpoint.protocol);
+            let opening = endpoint.hub.open(Opening { id, user, protocol }).await;
+            opening.map_err(|error| Shy::Refused(HandshakeError::Open(error)))
+        }
+        Err(shy) => Err(shy),
+    };
+    let (connection, outbound) = match opened {
+        Ok(opened) => opened,
+        Err(Shy::Gone) => return socket.linger(options.close_timeout).await,
+        Err(Shy::Refused(error)) => return refuse(socket, options, &error).await,
+    };
+
+    socket.send_one(handshake::GRANTED.clone());
+    let session = Session {
+        options,
+        socket,
+        inbox,
+        connection: &connection,
+        outbound,
+        starting: Some(connection.connected().boxed()),
+        running: FuturesUnordered::new(),
+        waiting: None,
+        clock: Clock::new(options, Instant::now()),
+        batch: Vec::new(),
+    };
+    let Ended { ending, mut socket, outbound, starting, mut running } = session.serve().await;
+    match &ending {
+        Ending::Fault(fault) => tracing::warn!(error = %fault, "closes a connection"),
+        ending => tracing::debug!(?ending, "closes a connection"),
+    }
+
+    // Calls go on to their end: a client that hangs up must not leave them half done.
+    let goodbye = async {
+        part(&mut socket, outbound, &ending, options).await;
+        if let Some(starting) = starting
+            && let Err(error) = starting.await
+        {
+            tracing::debug!(%error, "on_connected failed after the connection's end");
+        }
+    };
+    beside(&mut running, goodbye).await;
+    let reason = ending.reason();
+    let gone =
+        join(socket.linger(options.close_timeout), connection.disconnected(reason.as_deref()));
+    beside(&mut running, gone).await;
+    while running.next().await.is_some() {}
+}
+
+/// Why there is no handshake.
+enum Shy {
+    Gone,
+    Refused(HandshakeError),
+}
+
+/// Reads the request, and leaves what comes behind it.
+async fn shake(socket: &mut Socket, inbox: &mut Inbox) -> Result<(), Shy> {
+    loop {
+        match inbox.next() {
+            Ok(Some(request)) => return handshake::read(&request).map_err(Shy::Refused),
+            Ok(None) => {}
+            Err(_) => return Err(Shy::Refused(HandshakeError::TooLarge)),
+        }
+        match socket.read().await {
+            Ok(piece) => inbox.push(piece),
+            Err(Over::TooLarge) => return Err(Shy::Refused(HandshakeError::TooLarge)),
+            Err(_) => return Err(Shy::Gone),
+        }
+    }
+}
+
+/// Tells the client why there is no connection.
+async fn refuse(mut socket: Socket, options: &Options, error: &HandshakeError) {
+    tracing::debug!(error = error as &dyn std::error::Error, "refused a handshake");
+    let code = if matches!(error, HandshakeError::Open(_)) { FAILED } else { NORMAL };
+    let answer = handshake::refusal(&error.text(options.detailed_errors));
+    finish(&mut socket, vec![answer], code, options).await;
+    socket.linger(options.close_timeout).await;
+}
+
+/// Sends what is still queued, and the last message, if the client can get one.
+async fn part(socket: &mut Socket, mut outbound: Outbound, ending: &Ending, options: &Options) {
+    let Some(close) = ending.message(options.detailed_errors) else { return };
+    let mut last = Vec::new();
+    while let Some(1..) = outbound.receive(&mut last, usize::MAX).now_or_never() {}
+    last.push(json::write(&close));
+    finish(socket, last, NORMAL, options).await;
+}
+
+async fn finish(socket: &mut Socket, last: Vec<Bytes>, code: u16, options: &Options) {
+    match timeout(options.send_timeout, socket.finish(last, code)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the last message was not sent"),
+        Err(_) => tracing::debug!("the last message was not sent in time"),
+    }
+}
+
+/// Awaits `future` while `running` goes on.
+async fn beside<F: Future>(running: &mut FuturesUnordered<Call>, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        while let Poll::Ready(Some(_)) = running.poll_next_unpin(context) {}
+        future.as_mut().poll(context)
+    })
+    .await
+}

@@ -1,0 +1,254 @@
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::{Context, Poll},
+};
+
+use backplane_hub::{Connection, End, HubError, Outbound};
+use bytes::Bytes;
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{
+    calls::{self, Call, Kind},
+    clock::{Clock, Due},
+    ending::{Ending, Fault},
+    inbox::Inbox,
+};
+use crate::{
+    Options, json,
+    message::{Invocation, Message},
+    websocket::{Over, Socket, Turn},
+};
+
+/// The most messages that are taken from the queue at once.
+const BATCH: usize = 64;
+
+/// A connection that is open, and all that goes on with it.
+///
+/// It is one future: what is read, called and written is polled side by side, each once per wake, so
+/// that nothing keeps anything else from its turn.
+pub(super) struct Session<'a> {
+    pub(super) options: &'a Options,
+    pub(super) socket: Socket,
+    pub(super) inbox: Inbox,
+    pub(super) connection: &'a Connection,
+    pub(super) outbound: Outbound,
+    /// `on_connected`, before which nothing is called.
+    pub(super) starting: Option<BoxFuture<'a, Result<(), HubError>>>,
+    /// The calls that run.
+    pub(super) running: FuturesUnordered<Call>,
+    /// The call that has no place among those yet: nothing behind it is looked at.
+    pub(super) waiting: Option<(Invocation, Kind)>,
+    pub(super) clock: Clock,
+    pub(super) batch: Vec<Bytes>,
+}
+
+/// What happened in one wake.
+#[derive(Default)]
+struct Wake {
+    end: Option<End>,
+    started: Option<Result<(), HubError>>,
+    answer: Option<Bytes>,
+    called: bool,
+    turn: Option<Turn>,
+    due: bool,
+}
+
+/// Why a session ended, and what is left of it.
+pub(super) struct Ended<'a> {
+    pub(super) ending: Ending,
+    pub(super) socket: Socket,
+    pub(super) outbound: Outbound,
+    pub(super) starting: Option<BoxFuture<'a, Result<(), HubError>>>,
+    pub(super) running: FuturesUnordered<Call>,
+}
+
+impl<'a> Session<'a> {
+    /// Serves the client until there is a reason to end.
+    pub(super) async fn serve(mut self) -> Ended<'a> {
+        let ending = self.until_end().await;
+        let Self { socket, outbound, starting, running, .. } = self;
+        Ended { ending, socket, outbound, starting, running }
+    }
+
+    async fn until_end(&mut self) -> Ending {
+        let connection = self.connection;
+        let mut ended = pin!(connection.ended());
+        let mut timer = pin!(sleep_until(self.clock.next(false)));
+        loop {
+            if let Some(ending) = self.dispatch() {
+                return ending;
+            }
+            let next = self.clock.next(self.listens());
+            if next < timer.deadline() {
+                timer.as_mut().reset(next);
+            }
+            let wake = poll_fn(|context| self.poll(context, ended.as_mut(), timer.as_mut())).await;
+            if let Some(ending) = self.handle(wake, timer.as_mut()) {
+                return ending;
+            }
+        }
+    }
+
+    /// Whether more may come from the client.
+    fn listens(&self) -> bool {
+        self.starting.is_none() && self.waiting.is_none()
+    }
+
+    /// Polls everything once, and starts to write what is queued.
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        ended: Pin<&mut impl Future<Output = End>>,
+        timer: Pin<&mut Sleep>,
+    ) -> Poll<Wake> {
+        let mut wake = Wake::default();
+        if let Poll::Ready(end) = ended.poll(context) {
+            wake.end = Some(end);
+            return Poll::Ready(wake);
+        }
+        if let Some(starting) = &mut self.starting
+            && let Poll::Ready(outcome) = starting.as_mut().poll(context)
+        {
+            wake.started = Some(outcome);
+        }
+        if let Poll::Ready(Some(answer)) = self.running.poll_next_unpin(context) {
+            wake.answer = answer;
+            wake.called = true;
+        }
+        if !self.socket.is_writing() && self.poll_outbound(context).is_ready() {
+            self.socket.send(&mut self.batch);
+            self.clock.write_begins(Instant::now());
+        }
+        if let Poll::Ready(turn) = self.socket.poll_turn(context, self.listens()) {
+            wake.turn = Some(turn);
+        }
+        wake.due = timer.poll(context).is_ready();
+        let happened = wake.started.is_some() || wake.called || wake.turn.is_some() || wake.due;
+        if happened { Poll::Ready(wake) } else { Poll::Pending }
+    }
+
+    fn poll_outbound(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        // Nothing more comes only when the connection ends, which is told otherwise.
+        match pin!(self.outbound.receive(&mut self.batch, BATCH)).poll(context) {
+            Poll::Ready(1..) => Poll::Ready(()),
+            Poll::Ready(0) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn handle(&mut self, wake: Wake, timer: Pin<&mut Sleep>) -> Option<Ending> {
+        if let Some(end) = wake.end {
+            return Some(Ending::Hub(end));
+        }
+        let now = Instant::now();
+        match wake.started {
+            Some(Ok(())) => {
+                self.starting = None;
+                self.clock.heard(now);
+            }
+            Some(Err(error)) => {
+                self.starting = None;
+                return Some(Ending::Refused(error));
+            }
+            None => {}
+        }
+        if let Some(answer) = wake.answer {
+            self.connection.reply(answer);
+        }
+        match wake.turn {
+            Some(Turn::Read(piece)) => {
+                self.clock.heard(now);
+                self.inbox.push(piece);
+            }
+            Some(Turn::Over(over)) => return Some(self.over(over)),
+            Some(Turn::Written) | None => {}
+        }
+        if !self.socket.is_writing() && self.clock.is_writing() {
+            self.clock.write_ends(now);
+        }
+        if wake.due {
+            match self.clock.due(now, self.listens()) {
+                Some(Due::ClientTimeout) => return Some(Ending::Fault(Fault::Timeout)),
+                Some(Due::SendTimeout) => return Some(Ending::SendTimeout),
+                Some(Due::Ping) => {
+                    self.socket.send_one(json::PING.clone());
+                    self.clock.write_begins(now);
+                }
+                None => {}
+            }
+            timer.reset(self.clock.next(self.listens()));
+        }
+        None
+    }
+
+    fn over(&self, over: Over) -> Ending {
+        match over {
+            Over::Closed if self.inbox.is_cut_off() => Ending::Fault(Fault::CutOff),
+            Over::Closed => Ending::HungUp,
+            Over::TooLarge => {
+                Ending::Fault(Fault::TooLarge { limit: self.options.largest_message })
+            }
+            Over::Malformed(error) => Ending::Fault(Fault::Frame(error)),
+            Over::Lost(error) => Ending::Lost(error),
+        }
+    }
+
+    /// Takes whole messages from the inbox for as long as there is place for calls.
+    fn dispatch(&mut self) -> Option<Ending> {
+        if self.starting.is_some() {
+            return None;
+        }
+        if let Some((waiting, kind)) = self.waiting.take() {
+            self.call(waiting, kind);
+            if self.listens() {
+                self.clock.heard(Instant::now());
+            }
+        }
+        while self.listens() {
+            let record = match self.inbox.next() {
+                Ok(Some(record)) => record,
+                Ok(None) => return None,
+                Err(_) => return Some(self.over(Over::TooLarge)),
+            };
+            match json::parse(&record) {
+                Ok(Some(message)) => {
+                    if let Some(ending) = self.receive(message) {
+                        return Some(ending);
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => return Some(Ending::Fault(error.into())),
+            }
+        }
+        None
+    }
+
+    fn receive(&mut self, message: Message) -> Option<Ending> {
+        match message {
+            Message::Invocation(invocation) if invocation.streams.is_empty() => {
+                self.call(invocation, Kind::Plain);
+            }
+            Message::Invocation(invocation) => self.call(invocation, Kind::Uploads),
+            Message::StreamInvocation(invocation) => self.call(invocation, Kind::Stream),
+            Message::Ping => self.clock.pinged(),
+            Message::Close { error, .. } => return Some(Ending::Left { error }),
+            // They refer to streams and calls that are not there: they may have just ended.
+            Message::StreamItem { .. }
+            | Message::Completion { .. }
+            | Message::CancelInvocation { .. }
+            | Message::Ack { .. }
+            | Message::Sequence { .. } => {}
+        }
+        None
+    }
+
+    fn call(&mut self, invocation: Invocation, kind: Kind) {
+        if self.running.len() < self.options.parallel_invocations.get() {
+            let detailed = self.options.detailed_errors;
+            self.running.push(calls::start(self.connection, invocation, kind, detailed));
+        } else {
+            self.waiting = Some((invocation, kind));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The texts that clients see. They are those of the original to the letter, as clients and their
+//! tests compare them.
+
+use std::fmt::Display;
+
+use backplane_hub::{ArgumentsError, HubError};
+
+/// A request other than a WebSocket's without an id.
+pub(crate) const ID_REQUIRED: &str = "Connection ID required";
+/// An id that nobody was given, or that is no longer good.
+pub(crate) const UNKNOWN_ID: &str = "No Connection with that ID";
+/// A POST where there are WebSockets only.
+pub(crate) const POST_NOT_ALLOWED: &str =
+    "POST requests are not allowed for WebSocket connections.";
+/// A DELETE where there are WebSockets only.
+pub(crate) const DELETE_NOT_ALLOWED: &str =
+    "Cannot terminate this connection using the DELETE endpoint.";
+/// A `negotiateVersion` that is none.
+pub(crate) const NOT_A_VERSION: &str = "The client requested a non-integer protocol version.";
+/// A handshake that fails for no reason of its own.
+pub(crate) const HANDSHAKE_FAILED: &str =
+    "An unexpected error occurred during connection handshake.";
+/// The end of a message is missing when the connection ends.
+pub(crate) const CUT_OFF: &str = "Connection terminated while reading a message.";
+/// Nothing came from the client for too long.
+pub(crate) const CLIENT_TIMEOUT: &str =
+    "Client hasn't sent a message/ping within the configured ClientTimeoutInterval.";
+
+/// A transport that this end point does not have.
+pub(crate) fn no_transport(name: &str) -> String {
+    format!("{name} transport not supported by this end point type")
+}
+
+/// A negotiate version below the least that is served.
+pub(crate) fn version_too_low(version: i32) -> String {
+    format!(
+        "The client requested version '{version}', but the server does not support this version."
+    )
+}
+
+/// [`HANDSHAKE_FAILED`] and why.
+pub(crate) fn handshake_failed(kind: &str, message: impl Display, detailed: bool) -> String {
+    with_detail(HANDSHAKE_FAILED.to_owned(), detailed, kind, message)
+}
+
+/// A message larger than `limit` bytes.
+pub(crate) fn too_large(limit: usize) -> String {
+    format!(
+        "The maximum message size of {limit}B was exceeded. The message size can be configured in AddHubOptions."
+    )
+}
+
+/// The connection ends, as this went wrong.
+pub(crate) fn closed(kind: &str, message: impl Display, detailed: bool) -> String {
+    with_detail("Connection closed with an error.".to_owned(), detailed, kind, message)
+}
+
+/// There is no such method.
+pub(crate) fn unknown_method(target: &str) -> String {
+    format!("Unknown hub method '{target}'")
+}
+
+/// The arguments don't fit.
+pub(crate) fn arguments(target: &str, error: &ArgumentsError, detailed: bool) -> String {
+    let text = format!("Failed to invoke '{target}' due to an error on the server.");
+    let kind = "InvalidDataException";
+    match error {
+        ArgumentsError::Count { given, expected } => with_detail(
+            text,
+            detailed,
+            kind,
+            format_args!("Invocation provides {given} argument(s) but target expects {expected}."),
+        ),
+        ArgumentsError::Type { .. } => with_detail(
+            text,
+            detailed,
+            kind,
+            "Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked.",
+        ),
+    }
+}
+
+/// The user may not call it.
+pub(crate) fn unauthorized(target: &str) -> String {
+    format!("Failed to invoke '{target}' because user is unauthorized")
+}
+
+/// The method failed.
+pub(crate) fn failed(target: &str, error: &HubError, detailed: bool) -> String {
+    failed_with(target, detailed || error.is_public(), error.kind(), error.message())
+}
+
+/// The caller sends another number of streams than the method takes.
+pub(crate) fn streams(target: &str, sent: usize, expected: usize) -> String {
+    let message = format!("Client sent {sent} stream(s), Hub method expects {expected}.");
+    failed_with(target, true, "HubException", message)
+}
+
+/// The method's result cannot be written.
+pub(crate) fn unwritable(target: &str, error: &serde_json::Error, detailed: bool) -> String {
+    failed_with(target, detailed, "JsonException", error)
+}
+
+/// A stream is asked of a method that has none.
+pub(crate) fn not_streaming(target: &str) -> String {
+    format!(
+        "The client attempted to invoke the non-streaming '{target}' method with a streaming invocation."
+    )
+}
+
+fn failed_with(target: &str, show: bool, kind: &str, message: impl Display) -> String {
+    let text = format!("An unexpected error occurred invoking '{target}' on the server.");
+    with_detail(text, show, kind, message)
+}
+
+fn with_detail(text: String, show: bool, kind: &str, message: impl Display) -> String {
+    if show { format!("{text} {kind}: {message}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http() {
+        assert_eq!(
+            no_transport("LongPolling"),
+            "LongPolling transport not supported by this end point type"
+        );
+        assert_eq!(
+            version_too_low(0),
+            "The client requested version '0', but the server does not support this version."
+        );
+    }
+
+    #[test]
+    fn methods_that_cannot_be_called() {
+        assert_eq!(unknown_method("Nope"), "Unknown hub method 'Nope'");
+        assert_eq!(unauthorized("Audit"), "Failed to invoke 'Audit' because user is unauthorized");
+        assert_eq!(
+            not_streaming("Echo"),
+            "The client attempted to invoke the non-streaming 'Echo' method with a streaming invocation."
+        );
+        assert_eq!(
+            streams("Echo", 1, 0),
+            "An unexpected error occurred invoking 'Echo' on the server. HubException: Client sent 1 stream(s), Hub method expects 0."
+        );
+    }
+
+    #[test]
+    fn arguments_that_do_not_fit() {
+        let count = ArgumentsError::Count { given: 2, expected: 1 };
+        assert_eq!(
+            arguments("Echo", &count, false),
+            "Failed to invoke 'Echo' due to an error on the server."
+        );
+        assert_eq!(
+            arguments("Echo", &count, true),
+            "Failed to invoke 'Echo' due to an error on the server. InvalidDataException: Invocation provides 2 argument(s) but target expects 1."
+        );
+        let kind = ArgumentsError::Type { index: 0, source: serde::de::Error::custom("secret") };
+        assert_eq!(
+            arguments("Echo", &kind, true),
+            "Failed to invoke 'Echo' due to an error on the server. InvalidDataException: Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked."
+        );
+    }
+
+    #[test]
+    fn methods_that_fail() {
+        let private = HubError::named("InvalidOperationException", "An error occurred.");
+        assert_eq!(
+            failed("ThrowException", &private, false),
+            "An unexpected error occurred invoking 'ThrowException' on the server."
+        );
+        assert_eq!(
+            failed("ThrowException", &private, true),
+            "An unexpected error occurred invoking 'ThrowException' on the server. InvalidOperationException: An error occurred."
+        );
+        let public = HubError::client("Something bad");
+        assert_eq!(
+            failed("StreamingConcat", &public, false),
+            "An unexpected error occurred invoking 'StreamingConcat' on the server. HubException: Something bad"
+        );
+    }
+
+    #[test]
+    fn connections_that_end() {
+        let text = too_large(32768);
+        assert_eq!(
+            text,
+            "The maximum message size of 32768B was exceeded. The message size can be configured in AddHubOptions."
+        );
+        assert_eq!(
+            closed("InvalidDataException", &text, false),
+            "Connection closed with an error."
+        );
+        assert_eq!(
+            closed("InvalidDataException", &text, true),
+            format!("Connection closed with an error. InvalidDataException: {text}")
+        );
+    }
+}
