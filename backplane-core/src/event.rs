@@ -1,4 +1,4 @@
-use std::{fmt, time::Instant};
+use std::{cell::Cell, fmt, time::Instant};
 
 use crate::{Envelope, NodeId, Topic};
 
@@ -41,4 +41,39 @@ pub struct Gap {
     pub origin: NodeId,
     /// How many, where that is known.
     pub count: Option<u64>,
+}
+
+impl Gap {
+    /// A gap that a layer or a transport has found.
+    #[must_use]
+    pub const fn new(topic: Topic, origin: NodeId, count: Option<u64>) -> Self {
+        Self { topic, origin, count }
+    }
+}
+
+thread_local! {
+    static TELLING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks this thread as telling a sink, until dropped, also by a sink that panics.
+#[derive(Debug)]
+pub(crate) struct Telling {
+    before: bool,
+}
+
+impl Telling {
+    pub(crate) fn begin() -> Self {
+        Self { before: TELLING.replace(true) }
+    }
+
+    /// Whether this thread is telling a sink.
+    pub(crate) fn now() -> bool {
+        TELLING.get()
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        TELLING.set(self.before);
+    }
 }

@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 use tokio::sync::Notify;
 
 use super::{Confirmation, Subscription};
-use crate::{Event, Sink, SubscribeError, Topic, topic::TopicParts};
+use crate::{Event, Sink, SubscribeError, Topic, event::Telling, topic::TopicParts};
 
 const SHARDS: usize = 64;
 
@@ -373,5 +373,6 @@ fn tell(mut sinks: Vec<Arc<dyn Sink>>, event: &Event) {
     let address = |sink: &Arc<dyn Sink>| Arc::as_ptr(sink).cast::<()>();
     sinks.sort_unstable_by_key(address);
     sinks.dedup_by_key(|sink| address(sink));
+    let _telling = Telling::begin();
     sinks.iter().for_each(|sink| sink.accept(event));
 }

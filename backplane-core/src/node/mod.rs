@@ -13,7 +13,6 @@ mod reconcile;
 mod supervisor;
 
 use std::{
-    cell::Cell,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -29,6 +28,7 @@ pub use receive::Inbound;
 use crate::{
     Backplane, CloseError, Envelope, Event, Flushed, Link, LinkError, NodeId, PublishError,
     Semantics, Sink, Stats, SubscribeError, Subscription, Ticket, Topic,
+    event::Telling,
     interest::{Interest, Registration},
     stats::Counters,
     wire::Wire,
@@ -140,31 +140,10 @@ impl Backplane for Node {
     }
 }
 
-thread_local! {
-    static IN_SINK: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Marks this thread as telling a sink, until dropped, also by a sink that panics.
-struct InSink {
-    before: bool,
-}
-
-impl InSink {
-    fn enter() -> Self {
-        Self { before: IN_SINK.replace(true) }
-    }
-}
-
-impl Drop for InSink {
-    fn drop(&mut self) {
-        IN_SINK.set(self.before);
-    }
-}
-
 impl Shared {
     /// Tells the sinks of a topic; what they publish meanwhile is refused.
     fn tell(&self, sinks: &[Registration], event: &Event) {
-        let _inside = InSink::enter();
+        let _telling = Telling::begin();
         sinks.iter().for_each(|registration| registration.sink.accept(event));
         self.counters.delivered.add(sinks.len() as u64);
     }

@@ -6,8 +6,8 @@ use std::sync::{
 use bytesize::ByteSize;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::{IN_SINK, NodeOptions, Shared, outgoing::Queued};
-use crate::{Envelope, Event, PublishError, Ticket, codec, ticket::Ledger};
+use super::{NodeOptions, Shared, outgoing::Queued};
+use crate::{Envelope, Event, PublishError, Ticket, codec, event::Telling, ticket::Ledger};
 
 /// Topics are spread over this many lanes, each with its own lock, numbers and outcomes.
 pub(super) const LANES: usize = 16;
@@ -80,7 +80,7 @@ impl Outbound {
 
 impl Shared {
     pub(super) fn publish(&self, mut envelope: Envelope) -> Result<Ticket, PublishError> {
-        if IN_SINK.get() {
+        if Telling::now() {
             return Err(PublishError::InsideSink);
         }
         if self.closing.is_cancelled() {
