@@ -86,4 +86,9 @@ impl Server {
         let list: String = self.ask("CLIENT LIST").await;
         list.lines().filter(|line| !line.contains("cmd=client")).map(str::to_owned).collect()
     }
+
+    /// Asks until only this connection is left.
+    pub(crate) async fn alone(&self) {
+        within(async { while !self.connections().await.is_empty() {} }).await;
+    }
 }
