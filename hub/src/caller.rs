@@ -58,7 +58,7 @@ impl Caller {
     /// Who is in which group: on all nodes.
     #[must_use]
     pub fn groups(&self) -> Groups {
-        Groups::new(Arc::clone(&self.hub))
+        Groups::new(Arc::clone(&self.hub), Some(Arc::clone(&self.member)))
     }
 
     /// Ends the connection. The client is told not to connect again.

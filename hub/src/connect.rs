@@ -82,7 +82,7 @@ const SCHEMES: [(&str, &str, bool); 4] = [
 ];
 
 fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
-    let Some((scheme, _)) = url.split_once(':') else {
+    let Some((scheme, rest)) = url.split_once(':') else {
         let reason = "it has no scheme; a URL looks like redis://host:6379".to_owned();
         return Err(ConnectError::Url { reason });
     };
@@ -96,6 +96,7 @@ fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
             return Err(ConnectError::UnknownScheme { scheme, known });
         }
     }
+    let url = &format!("{scheme}:{rest}");
     match &*scheme {
         #[cfg(feature = "memory")]
         "memory" => Ok(Arc::new(backplane_memory::MemoryConfig::from_url(url)?.start())),

@@ -1,6 +1,6 @@
 use std::sync::{Arc, atomic::Ordering};
 
-use backplane_core::{LONGEST_NAME, SubscribeError, Subscription, Topic};
+use backplane_core::{LONGEST_NAME, SubscribeError, Subscription};
 
 use crate::{
     GroupError,
@@ -13,7 +13,11 @@ use crate::{
 ///
 /// A group exists while it has members. Names are compared byte by byte.
 #[derive(Debug, Clone)]
-pub struct Groups(Arc<Shared>);
+pub struct Groups {
+    hub: Arc<Shared>,
+    /// Whose call this serves: it is known here even after its end.
+    caller: Option<Arc<Member>>,
+}
 
 /// How far a join is effective.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +31,13 @@ pub enum Joined {
 }
 
 impl Groups {
-    pub(crate) const fn new(hub: Arc<Shared>) -> Self {
-        Self(hub)
+    pub(crate) const fn new(hub: Arc<Shared>, caller: Option<Arc<Member>>) -> Self {
+        Self { hub, caller }
+    }
+
+    fn member(&self, connection: &str) -> Option<Arc<Member>> {
+        let caller = self.caller.as_ref().filter(|caller| *caller.id == *connection);
+        caller.map(Arc::clone).or_else(|| self.hub.connections.get(connection))
     }
 
     /// Lets a connection join a group, on whichever node it is, and returns when that is effective.
@@ -45,12 +54,12 @@ impl Groups {
         if group.is_empty() {
             return Ok(Joined::Everywhere);
         }
-        match self.0.connections.get(connection) {
+        match self.member(connection) {
             Some(member) => {
-                let joining = self.0.join(&member, group)?;
-                self.0.joined(&member, group, &joining).await
+                let joining = self.hub.join(&member, group)?;
+                self.hub.joined(&member, group, &joining).await
             }
-            None => self.0.join_elsewhere(connection, group).await,
+            None => self.hub.join_elsewhere(connection, group).await,
         }
     }
 
@@ -67,12 +76,12 @@ impl Groups {
         if group.is_empty() {
             return Ok(());
         }
-        match self.0.connections.get(connection) {
+        match self.member(connection) {
             Some(member) => {
-                self.0.leave(&member, group, None);
+                self.hub.leave(&member, group, None);
                 Ok(())
             }
-            None => self.0.leave_elsewhere(connection, group).await,
+            None => self.hub.leave_elsewhere(connection, group).await,
         }
     }
 }
@@ -150,11 +159,8 @@ impl Shared {
 
     /// Asks the node that has a connection; an outcome that this returns is a success.
     async fn ask_connection(&self, id: &str, question: Question) -> Result<Outcome, GroupError> {
-        let topic = Topic::connection(&self.name, id);
-        if id.is_empty() || !topic.fits() {
-            return Err(GroupError::NotFound);
-        }
-        match self.routing.ask(&self.local, &self.options, &topic, question).await {
+        let asked = self.routing.ask_connection(&self.local, &self.options, id, question);
+        match asked.await {
             Ok(outcome @ (Outcome::Done | Outcome::DoneHereOnly)) => Ok(outcome),
             Ok(Outcome::Failed(reason)) => Err(GroupError::Refused { reason }),
             Ok(_) | Err(Silence::Nobody) => Err(GroupError::NotFound),

@@ -90,7 +90,7 @@ impl Hub {
     /// Who is in which group: on all nodes.
     #[must_use]
     pub fn groups(&self) -> Groups {
-        Groups::new(Arc::clone(&self.0))
+        Groups::new(Arc::clone(&self.0), None)
     }
 
     /// What the hub holds and has counted on this node.

@@ -6,37 +6,27 @@ use std::{
     task::{Context, Poll},
 };
 
-use backplane_core::{Envelope, PublishError, RouteKind, Topic};
+use backplane_core::{PublishError, RouteKind};
 use bytes::Bytes;
 
 use super::{Arguments, Target, Whom};
 use crate::{
     SendError,
+    hub::Shared,
     members::{Member, Message},
-    routing::body,
+    protocol::MOST,
+    routing::Parcel,
 };
 
 /// A message on its way. See [`Target::send`].
-#[must_use = "nothing is published before this is awaited"]
-pub struct Sending(State);
-
-enum State {
-    /// Taken when it is told.
-    Known(Option<Result<(), SendError>>),
-    Running(Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>),
-}
+#[must_use = "nothing is sent before this is awaited"]
+pub struct Sending(Pin<Box<dyn Future<Output = Result<(), SendError>> + Send>>);
 
 impl Future for Sending {
     type Output = Result<(), SendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            State::Known(outcome) => match outcome.take() {
-                Some(outcome) => Poll::Ready(outcome),
-                None => panic!("polled after it was ready"),
-            },
-            State::Running(published) => published.as_mut().poll(context).map_err(SendError::from),
-        }
+        self.0.as_mut().poll(context)
     }
 }
 
@@ -45,9 +35,6 @@ impl fmt::Debug for Sending {
         f.debug_struct("Sending").finish_non_exhaustive()
     }
 }
-
-/// What is left to publish after the connections of this node that are addressed by id were served.
-type Rest = Vec<Envelope>;
 
 impl Target {
     /// Calls `method` on these clients.
@@ -65,11 +52,19 @@ impl Target {
     ///
     /// Those of [`SendError`] except `QueueFull`.
     pub fn send(&self, method: &str, arguments: impl Arguments) -> Sending {
-        Sending(match self.prepare(method, &arguments) {
-            Err(error) => State::Known(Some(Err(error))),
-            Ok(rest) if rest.is_empty() => State::Known(Some(Ok(()))),
-            Ok(rest) => State::Running(Box::pin(self.hub.routing.publish(rest))),
-        })
+        match self.prepare(method, &arguments) {
+            Err(error) => Sending(Box::pin(std::future::ready(Err(error)))),
+            Ok(prepared) => {
+                let hub = Arc::clone(&self.hub);
+                Sending(Box::pin(async move {
+                    prepared.deliver_here(&hub);
+                    match prepared.parcel {
+                        Some(parcel) => Ok(hub.routing.publish(parcel).await?),
+                        None => Ok(()),
+                    }
+                }))
+            }
+        }
     }
 
     /// The same without waiting: an `Ok` says that the message is in the queue to the broker.
@@ -78,86 +73,109 @@ impl Target {
     ///
     /// Those of [`SendError`]; `Unknown` and `Refused` stay undetected.
     pub fn try_send(&self, method: &str, arguments: impl Arguments) -> Result<(), SendError> {
-        let rest = self.prepare(method, &arguments)?;
-        self.hub.routing.try_publish(rest).map_err(SendError::from)
+        let prepared = self.prepare(method, &arguments)?;
+        prepared.deliver_here(&self.hub);
+        match prepared.parcel {
+            Some(parcel) => Ok(self.hub.routing.try_publish(parcel)?),
+            None => Ok(()),
+        }
     }
 
-    fn prepare(&self, method: &str, arguments: &impl Arguments) -> Result<Rest, SendError> {
-        let hub = &*self.hub;
-        hub.local.counters.sends.add(1);
-        let name = &*hub.name;
-        let (here, topics) = match &self.whom {
-            Whom::All => (Vec::new(), vec![Topic::all(name)]),
-            Whom::Groups(groups) => (Vec::new(), topics(name, RouteKind::Group, groups)),
-            Whom::Users(users) => (Vec::new(), topics(name, RouteKind::User, users)),
+    fn prepare(&self, method: &str, arguments: &impl Arguments) -> Result<Prepared, SendError> {
+        self.hub.local.counters.sends.add(1);
+        let (here, kind, elsewhere) = self.split();
+        if here.is_empty() && elsewhere.is_empty() {
+            return Ok(Prepared::default());
+        }
+        // Connections of this node need no protocol but theirs.
+        let slots = if elsewhere.is_empty() { slots(&here) } else { [true; MOST] };
+        let encoded = self.encode(method, arguments, slots)?;
+        let several = kind == RouteKind::Group && elsewhere.len() > 1;
+        let parcel = (!elsewhere.is_empty()).then(|| Parcel {
+            kind,
+            names: elsewhere,
+            payloads: encoded.iter().map(|it| (it.protocol, it.payload.clone())).collect(),
+            once: several.then(|| self.hub.messages.fetch_add(1, Ordering::Relaxed)),
+            except: self.except.clone(),
+            trace: self.trace.clone(),
+        });
+        Ok(Prepared { here, encoded, parcel })
+    }
+
+    /// The addressed connections of this node, and the names to publish under.
+    fn split(&self) -> (Vec<Arc<Member>>, RouteKind, Vec<Box<str>>) {
+        match &self.whom {
+            Whom::All => (Vec::new(), RouteKind::All, vec![Box::default()]),
+            Whom::Groups(groups) => (Vec::new(), RouteKind::Group, groups.clone()),
+            Whom::Users(users) => (Vec::new(), RouteKind::User, users.clone()),
             Whom::Connections(ids) => {
                 let mut here = Vec::new();
                 let mut elsewhere = Vec::new();
                 for id in ids {
-                    match hub.connections.get(id) {
+                    match self.hub.connections.get(id) {
                         Some(member) => here.push(member),
-                        None => elsewhere.push(Topic::connection(name, id)),
+                        None => elsewhere.push(id.clone()),
                     }
                 }
-                (here, elsewhere)
+                (here, RouteKind::Connection, elsewhere)
             }
-        };
-        if here.is_empty() && topics.is_empty() {
-            return Ok(Rest::new());
         }
-        let slots = if topics.is_empty() { slots(&here) } else { u8::MAX };
-        let payloads = self.encode(method, arguments, slots)?;
-        if !here.is_empty() {
-            let mut message = Message::new(&[]);
-            for (slot, _, payload) in &payloads {
-                message.add(*slot, payload.clone(), false);
-            }
-            hub.local.deliver(&here, &mut message);
-        }
-        if topics.is_empty() {
-            return Ok(Rest::new());
-        }
-        let several = matches!(self.whom, Whom::Groups(_)) && topics.len() > 1;
-        let once = several.then(|| hub.messages.fetch_add(1, Ordering::Relaxed));
-        let payloads: Vec<(&'static str, Bytes)> =
-            payloads.into_iter().map(|(_, name, payload)| (name, payload)).collect();
-        let body = body::encode(&payloads, once);
-        let envelope = |topic| {
-            Envelope::new(topic, body.clone())
-                .except(self.except.iter().cloned())
-                .trace(self.trace.clone())
-        };
-        Ok(topics.into_iter().map(envelope).collect())
     }
 
-    /// The message for each protocol whose slot is in `slots`.
     fn encode(
         &self,
         method: &str,
         arguments: &impl Arguments,
-        slots: u8,
-    ) -> Result<Vec<(usize, &'static str, Bytes)>, SendError> {
-        let protocols = &self.hub.local.protocols;
-        let mut payloads = Vec::new();
-        for (slot, protocol) in
-            protocols.iter().enumerate().filter(|(slot, _)| slots >> slot & 1 == 1)
-        {
+        slots: [bool; MOST],
+    ) -> Result<Vec<Encoded>, SendError> {
+        let mut encoded = Vec::new();
+        for (slot, protocol) in self.hub.local.protocols.iter().enumerate() {
+            if !slots[slot] {
+                continue;
+            }
             let payload = arguments
                 .with(|arguments| protocol.invocation(method, arguments, self.trace.as_deref()))
                 .map_err(|source| SendError::Encode { protocol: protocol.name(), source })?;
-            payloads.push((slot, protocol.name(), payload));
+            encoded.push(Encoded { slot, protocol: protocol.name(), payload });
         }
-        if payloads.is_empty() { Err(SendError::NoProtocol) } else { Ok(payloads) }
+        if encoded.is_empty() { Err(SendError::NoProtocol) } else { Ok(encoded) }
     }
 }
 
-/// The protocols of these connections, one bit each.
-fn slots(members: &[Arc<Member>]) -> u8 {
-    members.iter().fold(0, |slots, member| slots | 1 << member.slot)
+/// A message that is encoded and addressed.
+#[derive(Debug, Default)]
+struct Prepared {
+    here: Vec<Arc<Member>>,
+    encoded: Vec<Encoded>,
+    parcel: Option<Parcel>,
 }
 
-fn topics(hub: &str, kind: RouteKind, names: &[Box<str>]) -> Vec<Topic> {
-    names.iter().map(|name| Topic::new(hub, kind, name)).collect()
+/// What clients of one protocol get.
+#[derive(Debug)]
+struct Encoded {
+    slot: usize,
+    protocol: &'static str,
+    payload: Bytes,
+}
+
+impl Prepared {
+    fn deliver_here(&self, hub: &Shared) {
+        if self.here.is_empty() {
+            return;
+        }
+        let mut message = Message::new(&[]);
+        for Encoded { slot, payload, .. } in &self.encoded {
+            message.add(*slot, payload.clone(), false);
+        }
+        hub.local.deliver(&self.here, &mut message);
+    }
+}
+
+/// Which protocols these connections speak.
+fn slots(members: &[Arc<Member>]) -> [bool; MOST] {
+    let mut slots = [false; MOST];
+    members.iter().for_each(|member| slots[member.slot] = true);
+    slots
 }
 
 impl From<PublishError> for SendError {
@@ -175,6 +193,3 @@ impl From<PublishError> for SendError {
         }
     }
 }
-
-// The slots of all protocols fit into the bits of a byte.
-const _: () = assert!(crate::protocol::MOST <= u8::BITS as usize);

@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use backplane_core::{NodeId, Topic};
+use backplane_core::NodeId;
 use tokio::time::Instant;
 
 use crate::{
@@ -98,9 +98,8 @@ impl Hub {
         if registrar == self.node() {
             return hub.registrar.grant(id, (registrar, hub.local.asking.number()));
         }
-        let topic = Topic::node(&hub.name, registrar);
         let question = Question::Claim(id.as_str().into());
-        match hub.routing.ask(&hub.local, &hub.options, &topic, question).await {
+        match hub.routing.ask_node(&hub.local, &hub.options, registrar, question).await {
             Ok(Outcome::Done | Outcome::DoneHereOnly) => Ok(()),
             Ok(Outcome::AlreadyClaimed) => Err(ClaimError::AlreadyClaimed),
             Ok(Outcome::Failed(reason)) | Err(Silence::Unavailable(reason)) => {

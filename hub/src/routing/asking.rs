@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use backplane_core::{Envelope, Link, PublishError, Topic};
+use backplane_core::{Envelope, Link, NodeId, PublishError, Topic};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -147,12 +147,38 @@ impl Drop for Waiting<'_> {
 }
 
 impl Routing {
+    /// Asks the node that has a connection.
+    pub(crate) async fn ask_connection(
+        &self,
+        local: &Local,
+        options: &HubOptions,
+        id: &str,
+        question: Question,
+    ) -> Result<Outcome, Silence> {
+        let topic = Topic::connection(&self.hub, id);
+        if id.is_empty() || !topic.fits() {
+            return Err(Silence::Nobody);
+        }
+        self.ask(local, options, &topic, question).await
+    }
+
+    /// Asks the hub on another node.
+    pub(crate) async fn ask_node(
+        &self,
+        local: &Local,
+        options: &HubOptions,
+        node: NodeId,
+        question: Question,
+    ) -> Result<Outcome, Silence> {
+        self.ask(local, options, &Topic::node(&self.hub, node), question).await
+    }
+
     /// Asks whoever has `topic`, and waits for the outcome.
     ///
     /// The asked node says at once that it has the question, and later what came of it. The
     /// question is repeated until the first of these comes, which the other side recognises by its
     /// number. Silence means that nobody is there only if this node could have heard an answer.
-    pub(crate) async fn ask(
+    async fn ask(
         &self,
         local: &Local,
         options: &HubOptions,

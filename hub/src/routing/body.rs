@@ -20,7 +20,7 @@ pub(super) const INVOCATION: u8 = 1;
 pub(super) struct Malformed;
 
 /// Encodes what clients of each protocol get.
-pub(crate) fn encode(payloads: &[(&'static str, Bytes)], once: Option<u64>) -> Bytes {
+pub(super) fn encode(payloads: &[(&'static str, Bytes)], once: Option<u64>) -> Bytes {
     let names: usize = payloads.iter().map(|(name, _)| name.len() + 5).sum();
     let bytes: usize = payloads.iter().map(|(_, payload)| payload.len()).sum();
     let mut body = Vec::with_capacity(3 + 8 + names + bytes);

@@ -1,21 +1,22 @@
 //! The one module that talks to the backplane.
 
 mod asking;
-pub(crate) mod body;
+mod body;
 mod desk;
+mod publish;
 mod question;
 mod sinks;
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
-use backplane_core::{
-    Backplane, Envelope, Link, PublishError, Sink, SubscribeError, Subscription, Ticket, Topic,
-};
+use backplane_core::{Backplane, Link, Sink, SubscribeError, Subscription, Topic};
 use futures_util::FutureExt;
 
 use crate::members::{Audience, Connections, Local, Member};
 pub(crate) use asking::{Asking, Silence};
 pub(crate) use desk::{Asker, Desk, run};
+pub(crate) use publish::Parcel;
+use publish::offer;
 pub(crate) use question::{Outcome, Question};
 use sinks::{Everyone, Node, Own};
 
@@ -97,56 +98,6 @@ impl Routing {
             down = link.wait_for(|link| matches!(link, Link::Down { .. } | Link::Muted { .. })) => {
                 down.map(|_| Routed::HereOnly).map_err(|_| SubscribeError::Closed)
             }
-        }
-    }
-
-    /// Hands all of these over, waiting for room, and then waits for their outcomes. All are
-    /// attempted; the first error is told.
-    pub(crate) fn publish(
-        &self,
-        envelopes: Vec<Envelope>,
-    ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
-        let backplane = Arc::clone(&self.backplane);
-        async move {
-            let mut first = Ok(());
-            let mut tickets = Vec::with_capacity(envelopes.len());
-            for envelope in envelopes {
-                match offer(&*backplane, envelope).await {
-                    Ok(ticket) => tickets.push(ticket),
-                    Err(error) => first = first.and(Err(error)),
-                }
-            }
-            for ticket in tickets {
-                let outcome = ticket.await;
-                first = first.and(outcome.map(drop));
-            }
-            first
-        }
-    }
-
-    /// Hands all of these over at once; what is not known yet is left open.
-    pub(crate) fn try_publish(&self, envelopes: Vec<Envelope>) -> Result<(), PublishError> {
-        let mut first = Ok(());
-        for envelope in envelopes {
-            let outcome = match self.backplane.try_publish(envelope) {
-                Ok(ticket) => ticket.now_or_never().unwrap_or(Ok(backplane_core::Receipt::Queued)),
-                Err(error) => Err(error),
-            };
-            first = first.and(outcome.map(drop));
-        }
-        first
-    }
-}
-
-async fn offer(backplane: &dyn Backplane, envelope: Envelope) -> Result<Ticket, PublishError> {
-    let mut envelope = envelope;
-    loop {
-        match backplane.try_publish(envelope) {
-            Err(PublishError::Full(returned)) => {
-                backplane.room(&returned).await?;
-                envelope = returned;
-            }
-            outcome => return outcome,
         }
     }
 }

@@ -1,9 +1,17 @@
 //! The hub as a front end and an application use it, on the memory transport.
 
+mod claims;
+mod connect;
+mod groups;
+mod link;
+mod methods;
+mod outbound;
+mod random;
 mod scale_out;
 #[allow(unreachable_pub, reason = "they are a library's: written to run on any transport")]
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
+mod targets;
 
 use std::sync::Arc;
 
@@ -31,7 +39,8 @@ impl Memory {
     /// Waits until both links are up.
     async fn up(&self) {
         for node in &self.nodes.0 {
-            soon("the link", async { drop(node.link().wait_for(Link::is_up).await.unwrap()) }).await;
+            soon("the link", async { drop(node.link().wait_for(Link::is_up).await.unwrap()) })
+                .await;
         }
     }
 
@@ -62,7 +71,9 @@ impl HubFixture for Nodes {
 }
 
 /// A hub alone on a medium of its own.
-async fn one_hub(describe: impl FnOnce(backplane_hub::HubBuilder) -> backplane_hub::HubBuilder) -> Hub {
+async fn one_hub(
+    describe: impl FnOnce(backplane_hub::HubBuilder) -> backplane_hub::HubBuilder,
+) -> Hub {
     let node: Arc<dyn Backplane> = Arc::new(Medium::new().node());
     soon("the link", async { drop(node.link().wait_for(Link::is_up).await.unwrap()) }).await;
     let hub = describe(Hub::builder("alone").backplane(node)).build().unwrap();

@@ -1,0 +1,73 @@
+//! Choosing a transport by URL.
+
+use std::time::Duration;
+
+use backplane_hub::{ConnectError, Link, connect};
+
+#[tokio::test]
+async fn memory_is_up_at_once() {
+    for url in ["memory:", "memory:shop", "MEMORY:shop"] {
+        let backplane = connect(url).await.unwrap();
+        assert!(backplane.link().borrow().is_up(), "{url}");
+    }
+    connect("memory:").require_up(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_heal_is_an_error() {
+    let error = connect("localhost").await.unwrap_err();
+    assert!(matches!(error, ConnectError::Url { .. }), "{error}");
+    for url in [
+        "amqp://h",
+        "kafka://h:9092",
+        "redis+streams://h",
+        "redis+sharded://h",
+        "redis+sentinel://h",
+        "nats+jetstream://h",
+    ] {
+        match connect(url).await.unwrap_err() {
+            ConnectError::UnknownScheme { scheme, known } => {
+                assert!(url.starts_with(&scheme));
+                assert!(known.contains("memory:"), "{known}");
+            }
+            other => panic!("{url}: {other}"),
+        }
+    }
+    let error = connect("redis+streams://user:secret@h").await.unwrap_err();
+    assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[cfg(not(feature = "redis"))]
+#[tokio::test]
+async fn a_feature_that_is_off_is_named() {
+    for (url, needed) in [("redis://h", "redis"), ("rediss://h", "redis-tls"), ("nats://h", "nats")]
+    {
+        match connect(url).await.unwrap_err() {
+            ConnectError::FeatureOff { feature, .. } => assert_eq!(feature, needed),
+            other => panic!("{url}: {other}"),
+        }
+    }
+}
+
+#[cfg(all(feature = "redis", feature = "nats"))]
+#[tokio::test]
+async fn a_broker_that_is_away_is_an_error_only_on_demand() {
+    // Nothing listens on the discard port of this host.
+    for url in ["redis://127.0.0.1:9", "nats://127.0.0.1:9"] {
+        let backplane = connect(url).await.unwrap();
+        assert!(matches!(&*backplane.link().borrow(), Link::Down { .. }), "{url}");
+        let error = connect(url).require_up(Duration::from_millis(300)).await.unwrap_err();
+        assert!(matches!(error, ConnectError::NotUp { source: Some(_), .. }), "{error:?}");
+        assert!(
+            std::error::Error::source(&error)
+                .is_some_and(|source| source.to_string().contains("127.0.0.1:9"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_closed_link_is_told() {
+    let backplane = connect("memory:closed").await.unwrap();
+    backplane.close(Duration::from_secs(5)).await.unwrap();
+    assert!(matches!(&*backplane.link().borrow(), Link::Closed));
+}
