@@ -1,0 +1,276 @@
+//! `nats://` URLs. They may name several servers, which the `url` crate does not read.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use backplane_core::ConnectError;
+use percent_encoding::percent_decode_str;
+use url::{Url, form_urlencoded};
+
+use crate::config::{Login, NatsConfig, Tls, check_prefix};
+
+const DEFAULT_PORT: u16 = 4222;
+const OPTIONS: &str = "prefix, credentials, nkey, tls, ca, cert, key";
+
+/// Reads a URL. What might be a password is never repeated in an error.
+pub(crate) fn parse(url: &str) -> Result<NatsConfig, ConnectError> {
+    let parts = url.split_once("://");
+    let (scheme, rest) = parts.ok_or_else(|| invalid("expected nats://host:port"))?;
+    let mut config = NatsConfig::default();
+    match scheme.to_ascii_lowercase().as_str() {
+        "nats" => {}
+        "tls" => config.tls = Tls::Required,
+        _ => {
+            return Err(ConnectError::UnknownScheme {
+                scheme: scheme.to_owned(),
+                known: "nats:, tls:".to_owned(),
+            });
+        }
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    let (login, hosts) = match authority.rsplit_once('@') {
+        Some((login, hosts)) => (Some(login), hosts),
+        None => (None, authority),
+    };
+    let query = rest.strip_prefix('/').unwrap_or(rest);
+    let is_query = query.is_empty() || (query.starts_with('?') && !query.contains('#'));
+    let servers: Result<Vec<Server>, _> = hosts.split(',').map(Server::from_str).collect();
+    let servers = match servers {
+        Ok(servers) if is_query => servers,
+        // A password that is not encoded ends the authority early: its rest is not for display.
+        _ if rest.contains('@') => {
+            return Err(invalid("percent-encode / ? # and @ in user, password, token and paths"));
+        }
+        Ok(_) => return Err(invalid("nothing but ?option=value may follow the servers")),
+        Err(error) => return Err(error),
+    };
+    config.servers = servers.iter().map(Server::to_string).collect();
+    if let Some(login) = login {
+        config.login = read_login(login)?;
+    }
+    Options::read(query)?.apply(&mut config)?;
+    Ok(config)
+}
+
+fn read_login(text: &str) -> Result<Login, ConnectError> {
+    let decode = |text| {
+        let decoded = percent_decode_str(text).decode_utf8();
+        let decoded = decoded.map_err(|_| invalid("user, password or token are not UTF-8"))?;
+        Ok(decoded.into_owned())
+    };
+    match text.split_once(':') {
+        Some((name, password)) => {
+            Ok(Login::User { name: decode(name)?, password: decode(password)? })
+        }
+        None if text.is_empty() => Err(invalid("nothing stands before the @")),
+        None => Ok(Login::Token(decode(text)?)),
+    }
+}
+
+/// The options as they stand in a URL.
+#[derive(Default)]
+struct Options {
+    prefix: Option<String>,
+    credentials: Option<String>,
+    nkey: Option<String>,
+    tls: Option<String>,
+    ca: Option<String>,
+    cert: Option<String>,
+    key: Option<String>,
+}
+
+impl Options {
+    fn read(query: &str) -> Result<Self, ConnectError> {
+        let mut options = Self::default();
+        let pairs = form_urlencoded::parse(query.trim_start_matches('?').as_bytes());
+        for (name, value) in pairs {
+            let place = match &*name {
+                "prefix" => &mut options.prefix,
+                "credentials" => &mut options.credentials,
+                "nkey" => &mut options.nkey,
+                "tls" => &mut options.tls,
+                "ca" => &mut options.ca,
+                "cert" => &mut options.cert,
+                "key" => &mut options.key,
+                _ => return Err(option(&name, format!("there is none of that name: {OPTIONS}"))),
+            };
+            if value.is_empty() {
+                return Err(option(&name, "it has no value: give it one, or leave it out"));
+            }
+            if place.replace(value.into_owned()).is_some() {
+                return Err(option(&name, "it is given twice"));
+            }
+        }
+        Ok(options)
+    }
+
+    fn apply(self, config: &mut NatsConfig) -> Result<(), ConnectError> {
+        if let Some(prefix) = self.prefix {
+            check_prefix(&prefix)?;
+            config.prefix = prefix;
+        }
+        let files = [
+            self.credentials.map(|path| ("credentials", Login::Credentials(path.into()))),
+            self.nkey.map(|path| ("nkey", Login::Nkey(path.into()))),
+        ];
+        for (name, login) in files.into_iter().flatten() {
+            if !matches!(config.login, Login::Open) {
+                return Err(option(name, "there is another way to log in beside it: keep one"));
+            }
+            config.login = login;
+        }
+        match self.tls.as_deref() {
+            None => {}
+            Some("required") => config.tls = Tls::Required,
+            Some("first") => config.tls = Tls::First,
+            Some(_) => return Err(option("tls", "use required or first, or leave it out")),
+        }
+        config.ca = self.ca.map(PathBuf::from);
+        config.certificate = match (self.cert, self.key) {
+            (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
+            (None, None) => None,
+            (Some(_), None) => return Err(option("cert", "it needs the option key beside it")),
+            (None, Some(_)) => return Err(option("key", "it needs the option cert beside it")),
+        };
+        Ok(())
+    }
+}
+
+/// A server's host and port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Server {
+    host: String,
+    port: u16,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { host: "127.0.0.1".to_owned(), port: DEFAULT_PORT }
+    }
+}
+
+impl FromStr for Server {
+    type Err = ConnectError;
+
+    fn from_str(text: &str) -> Result<Self, ConnectError> {
+        // What follows a colon might be a password whose host was forgotten.
+        let start = text.split(':').next().unwrap_or_default();
+        let wrong = || invalid(format!("{start:?}… is no server: write host or host:port"));
+        // For syntax only: names, IPv4, and IPv6 in brackets.
+        let url = Url::parse(&format!("nats://{text}")).map_err(|_| wrong())?;
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
+        let port = url.port().unwrap_or(DEFAULT_PORT);
+        let server = Self { host: host.to_owned(), port };
+        let is_all = text == host || text == server.to_string();
+        if is_all && port > 0 { Ok(server) } else { Err(wrong()) }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+fn invalid(reason: impl Into<String>) -> ConnectError {
+    ConnectError::Url { reason: reason.into() }
+}
+
+fn option(name: &str, reason: impl Into<String>) -> ConnectError {
+    ConnectError::Option { option: name.to_owned(), reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(url: &str) -> String {
+        parse(url).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn servers_and_ports() {
+        let servers = |url| parse(url).unwrap().servers;
+        assert_eq!(servers("nats://localhost"), ["localhost:4222"]);
+        assert_eq!(
+            servers("NATS://a:1,b,[::1]:3,[::2]/"),
+            ["a:1", "b:4222", "[::1]:3", "[::2]:4222"]
+        );
+        for wrong in
+            ["nats://", "nats://a,", "nats://a:x", "nats://a:99999", "nats://a b", "nats://a:0"]
+        {
+            assert!(error(wrong).contains("write host or host:port"), "{wrong}: {}", error(wrong));
+        }
+    }
+
+    #[test]
+    fn schemes() {
+        assert_eq!(parse("nats://a").unwrap().tls, Tls::IfServerRequires);
+        assert_eq!(parse("tls://a").unwrap().tls, Tls::Required);
+        assert_eq!(parse("nats://a?tls=required").unwrap().tls, Tls::Required);
+        assert_eq!(parse("tls://a?tls=first").unwrap().tls, Tls::First);
+        for wrong in ["a:4222", "nats:a", ""] {
+            assert!(error(wrong).contains("expected nats://"), "{wrong}");
+        }
+        assert!(error("http://a").contains("use one of nats:, tls:"), "{}", error("http://a"));
+    }
+
+    #[test]
+    fn logins() {
+        let login = |url| format!("{:?}", parse(url).unwrap().login);
+        assert_eq!(login("nats://a"), "Open");
+        assert_eq!(login("nats://t0ken@a"), "Token(..)");
+        assert_eq!(login("nats://ann:pw@a"), r#"User { name: "ann", .. }"#);
+        assert_eq!(login("nats://a?credentials=/x/y.creds"), r#"Credentials("/x/y.creds")"#);
+        assert_eq!(login("nats://a?nkey=/x%20y"), r#"Nkey("/x y")"#);
+
+        let Login::User { name, password } = parse("nats://a%40b:p%2F%3A%C3%A9@h").unwrap().login
+        else {
+            panic!("no user");
+        };
+        assert_eq!((&*name, &*password), ("a@b", "p/:é"));
+        assert!(error("nats://t@a?nkey=/x").contains("keep one"));
+        assert!(error("nats://a?nkey=/x&credentials=/y").contains("keep one"));
+        assert!(error("nats://@a").contains("before the @"));
+    }
+
+    #[test]
+    fn files_and_prefix() {
+        let config = parse("nats://a?ca=/ca&cert=/c&key=/k&prefix=shop-1").unwrap();
+        assert_eq!(config.ca, Some("/ca".into()));
+        assert_eq!(config.certificate, Some(("/c".into(), "/k".into())));
+        assert_eq!(config.prefix, "shop-1");
+        assert!(error("nats://a?cert=/c").contains("needs the option key"));
+        assert!(error("nats://a?key=/c").contains("needs the option cert"));
+    }
+
+    #[test]
+    fn options_that_do_not_exist() {
+        assert!(error("nats://a?prefx=x").contains("\"prefx\""));
+        assert!(error("nats://a?prefx=x").contains("prefix, credentials"));
+        assert!(error("nats://a?tls=maybe").contains("use required or first"));
+        assert!(error("nats://a?prefix=").contains("no value"));
+        assert!(error("nats://a?prefix=x&prefix=y").contains("twice"));
+        assert!(error("nats://a/b?prefix=x").contains("nothing but ?option=value"));
+        assert!(error("nats://a?prefix=x#y").contains("nothing but ?option=value"));
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for url in [
+            "nats://ann:s3/cret@a",
+            "nats://ann:s3?cret@a",
+            "nats://ann:s3#cret@a",
+            "nats://ann:s3cret@a:port",
+            "nats://ann:s3@cret@a:port",
+            "nats://ann:s3cret%FF@a",
+            "http://ann:s3cret@a",
+            "nats://ann:s3cret@a?x=1",
+            "nats://s3cret@a?tls=no",
+            "nats://ann:s3cret",
+        ] {
+            let error = error(url);
+            assert!(!error.contains("s3") && !error.contains("cret"), "{url}: {error}");
+        }
+    }
+}

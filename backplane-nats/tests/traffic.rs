@@ -1,0 +1,333 @@
+//! What goes through, and what is said about what does not.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::{
+    sync::{Arc, Condvar, Mutex},
+    time::Duration,
+};
+
+use backplane_core::{Backplane, Envelope, Event, Node, PublishError, Receipt, Sink, Topic};
+use backplane_tests::brokers::{NatsFlavour, NatsOptions};
+use common::{Monitor, broker, broker_with, listen, message, node_up, on_each_server, soon};
+use tokio::sync::mpsc;
+
+on_each_server!(
+    an_envelope_crosses,
+    prefixes_never_hear_each_other,
+    bodies_of_every_size,
+    a_server_that_takes_less,
+    order_with_two_writers,
+    close_sends_what_is_queued,
+    strangers_on_the_subject,
+    a_slow_reader_is_told,
+    ten_thousand_topics,
+    ten_thousand_flips,
+);
+
+async fn an_envelope_crosses(flavour: NatsFlavour) {
+    let broker = broker(flavour).await;
+    let (one, two) = (node_up(&broker.url()).await, node_up(&broker.url()).await);
+    let topic = Topic::group("orders", "*.> kitchen");
+    let mut events = listen(&two, std::slice::from_ref(&topic)).await;
+    let mut own = listen(&one, std::slice::from_ref(&topic)).await;
+    let receipt = one.publish(Envelope::new(topic.clone(), "tea")).await.unwrap();
+    assert_eq!(receipt, Receipt::Accepted);
+    let envelope = message(&mut events).await;
+    assert_eq!(envelope.body, "tea");
+    assert_eq!(envelope.origin, Some(one.node()));
+
+    // The echo comes back and is dropped.
+    two.publish(Envelope::new(topic, "fence")).await.unwrap();
+    assert_eq!(message(&mut own).await.body, "tea");
+    assert_eq!(message(&mut own).await.body, "fence");
+    assert_eq!(one.stats().echoes, 1);
+}
+
+async fn prefixes_never_hear_each_other(flavour: NatsFlavour) {
+    let broker = broker(flavour).await;
+    let prefixes = ["a", "a.b", "a.>", "~", "*", "A", "backplane"];
+    let topic = Topic::all("orders");
+    let mut nodes = Vec::new();
+    for prefix in prefixes {
+        let encoded: String = prefix.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let node = node_up(&format!("{}?prefix={encoded}", broker.url())).await;
+        let events = listen(&node, std::slice::from_ref(&topic)).await;
+        nodes.push((prefix, node, events));
+    }
+    for (prefix, node, _) in &nodes {
+        node.publish(Envelope::new(topic.clone(), *prefix)).await.unwrap();
+    }
+    for (prefix, node, events) in &mut nodes {
+        node.publish(Envelope::new(topic.clone(), "fence")).await.unwrap();
+        assert_eq!(message(events).await.body, *prefix);
+        assert_eq!(message(events).await.body, "fence");
+        assert_eq!(node.stats().received, 0);
+    }
+}
+
+async fn bodies_of_every_size(flavour: NatsFlavour) {
+    let broker = broker(flavour).await;
+    let (one, two) = (node_up(&broker.url()).await, node_up(&broker.url()).await);
+    let topic = Topic::all("orders");
+    let mut events = listen(&two, std::slice::from_ref(&topic)).await;
+    let largest = one.semantics().largest_body.as_u64() as usize;
+    for size in [0, 1, 16 * 1024 - 1, 16 * 1024, 64 * 1024, largest] {
+        let body: Vec<u8> = (0..size).map(|at| at as u8).collect();
+        // The longest header that is let through.
+        let except = vec!["x".repeat(1000); 120];
+        let envelope = Envelope::new(topic.clone(), body.clone()).except(except);
+        one.publish(envelope).await.unwrap();
+        assert!(message(&mut events).await.body == body, "{size}");
+    }
+    let above = one.publish(Envelope::new(topic, vec![0; largest + 1])).await;
+    assert!(matches!(above, Err(PublishError::TooLarge { .. })), "{above:?}");
+}
+
+async fn a_server_that_takes_less(flavour: NatsFlavour) {
+    let broker = broker_with(flavour, NatsOptions::default().max_payload(8 * 1024)).await;
+    let (one, two) = (node_up(&broker.url()).await, node_up(&broker.url()).await);
+    let topics = [Topic::group("h", "a"), Topic::group("h", "b"), Topic::group("h", "c")];
+    let mut events = listen(&two, &topics).await;
+    let sizes = [4_000, 10_000, 5_000];
+    let tickets = std::array::from_fn::<_, 3, _>(|at| {
+        one.try_publish(Envelope::new(topics[at].clone(), vec![1; sizes[at]])).unwrap()
+    });
+    let mut outcomes = Vec::new();
+    for ticket in tickets {
+        outcomes.push(soon("an answer", ticket).await);
+    }
+    assert!(
+        matches!(&outcomes[..], [Ok(_), Err(PublishError::Refused { .. }), Ok(_)]),
+        "{outcomes:?}"
+    );
+    let error = outcomes[1].as_ref().unwrap_err().to_string();
+    assert!(error.contains("raise its max_payload"), "{error}");
+    assert_eq!(message(&mut events).await.body.len(), 4_000);
+    assert_eq!(message(&mut events).await.body.len(), 5_000);
+    assert_eq!(one.stats().connections, 1);
+}
+
+/// Publishes numbers as fast as there is room.
+async fn publish_numbers(node: &Node, topics: &[Topic], count: u64) {
+    for number in 0..count {
+        let topic = topics[number as usize % topics.len()].clone();
+        let mut envelope = Envelope::new(topic, number.to_le_bytes().to_vec());
+        loop {
+            match node.try_publish(envelope) {
+                Ok(_) => break,
+                Err(PublishError::Full(back)) => {
+                    envelope = back;
+                    node.room(&envelope).await.unwrap();
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+async fn order_with_two_writers(flavour: NatsFlavour) {
+    const COUNT: u64 = 50_000;
+    let broker = broker(flavour).await;
+    let writers = [node_up(&broker.url()).await, node_up(&broker.url()).await];
+    let reader = node_up(&broker.url()).await;
+    let topics: Vec<Topic> = (0..7).map(|i| Topic::group("h", &i.to_string())).collect();
+    let (queue, mut queued) = mpsc::channel(2 * COUNT as usize);
+    let sink: Arc<dyn Sink> = Arc::new(Queue(queue));
+    let interest: Vec<_> = topics.iter().map(|topic| (topic.clone(), Arc::clone(&sink))).collect();
+    let subscription = reader.subscribe(&interest).unwrap();
+    soon("the broker routes it", subscription.confirmed()).await.unwrap();
+
+    let received = async {
+        let mut latest = std::collections::HashMap::new();
+        for _ in 0..2 * COUNT {
+            let Some(Event::Message(envelope)) = queued.recv().await else { panic!("no message") };
+            let number = u64::from_le_bytes(*envelope.body.first_chunk().unwrap());
+            let key = (envelope.origin, envelope.topic);
+            let before = latest.insert(key, number);
+            let expected = before.map_or(number % 7, |before| before + 7);
+            assert_eq!(number, expected);
+        }
+    };
+    let [one, two] = &writers;
+    soon("all numbers", async {
+        tokio::join!(
+            publish_numbers(one, &topics, COUNT),
+            publish_numbers(two, &topics, COUNT),
+            received,
+        )
+    })
+    .await;
+    assert_eq!(reader.stats().received, 2 * COUNT);
+}
+
+async fn close_sends_what_is_queued(flavour: NatsFlavour) {
+    let broker = broker(flavour).await;
+    let (one, two) = (node_up(&broker.url()).await, node_up(&broker.url()).await);
+    let topic = Topic::all("orders");
+    let mut events = listen(&two, std::slice::from_ref(&topic)).await;
+    let tickets: Vec<_> =
+        (0..5_000).map(|_| one.try_publish(Envelope::new(topic.clone(), "tea")).unwrap()).collect();
+    let flushed = one.close(Duration::from_secs(10)).await.unwrap();
+    assert!(flushed.sent > 0);
+    for ticket in tickets {
+        assert!(matches!(ticket.await, Ok(Receipt::Accepted)));
+    }
+    for _ in 0..5_000 {
+        assert_eq!(message(&mut events).await.body, "tea");
+    }
+}
+
+async fn strangers_on_the_subject(flavour: NatsFlavour) {
+    let broker = broker(flavour).await;
+    let (one, two) = (node_up(&broker.url()).await, node_up(&broker.url()).await);
+    let topic = Topic::group("orders", "kitchen");
+    let mut events = listen(&two, std::slice::from_ref(&topic)).await;
+    let stranger = async_nats::connect(broker.address().to_string()).await.unwrap();
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("X", "y");
+    for bytes in [&b""[..], b"hello", &[0xB5], &[0xB5, 0x01, 0xFF, 0xFF, 0xFF, 0xFF], &[0; 9000]] {
+        stranger.publish("backplane.orders.group.kitchen", bytes.into()).await.unwrap();
+        stranger.publish("backplane.fence.x", bytes.into()).await.unwrap();
+    }
+    let publish =
+        stranger.publish_with_headers("backplane.orders.group.kitchen", headers, "x".into());
+    publish.await.unwrap();
+    stranger.flush().await.unwrap();
+    soon("the rubbish", async {
+        while two.stats().malformed < 6 {
+            one.publish(Envelope::new(topic.clone(), "tea")).await.unwrap();
+            assert_eq!(message(&mut events).await.body, "tea");
+        }
+    })
+    .await;
+    assert_eq!(two.stats().malformed, 6);
+}
+
+#[derive(Debug)]
+struct Queue(mpsc::Sender<Event>);
+
+impl Sink for Queue {
+    fn accept(&self, event: &Event) {
+        self.0.try_send(event.clone()).unwrap();
+    }
+}
+
+/// A sink that keeps the read path until it is let go.
+#[derive(Debug)]
+struct Stuck {
+    is_free: Mutex<bool>,
+    freed: Condvar,
+    events: mpsc::Sender<&'static str>,
+}
+
+impl Sink for Stuck {
+    fn accept(&self, event: &Event) {
+        let word = match event {
+            Event::Message(_) => "message",
+            Event::Interrupted { .. } => "interrupted",
+            Event::Restored => "restored",
+            _ => "other",
+        };
+        self.events.try_send(word).unwrap();
+        if word == "message" {
+            let mut is_free = self.is_free.lock().unwrap();
+            while !*is_free {
+                is_free = self.freed.wait(is_free).unwrap();
+            }
+        }
+    }
+}
+
+async fn a_slow_reader_is_told(flavour: NatsFlavour) {
+    let broker = broker(flavour).await;
+    let (one, two) = (node_up(&broker.url()).await, node_up(&broker.url()).await);
+    let topic = Topic::group("orders", "kitchen");
+    let (events, mut told) = mpsc::channel(1024);
+    let stuck = Arc::new(Stuck { is_free: Mutex::default(), freed: Condvar::new(), events });
+    let sink: Arc<dyn Sink> = Arc::<Stuck>::clone(&stuck);
+    let subscription = two.subscribe(&[(topic.clone(), sink)]).unwrap();
+    soon("the broker routes it", subscription.confirmed()).await.unwrap();
+    one.publish(Envelope::new(topic.clone(), "tea")).await.unwrap();
+    assert_eq!(soon("the message", told.recv()).await, Some("message"));
+
+    // More than wait in one subscription.
+    let stranger = async_nats::connect(broker.address().to_string()).await.unwrap();
+    for _ in 0..20_000 {
+        stranger.publish("backplane.orders.group.kitchen", "x".into()).await.unwrap();
+    }
+    stranger.flush().await.unwrap();
+    assert_eq!(soon("the doubt", told.recv()).await, Some("interrupted"));
+    assert_eq!(soon("its end", told.recv()).await, Some("restored"));
+    *stuck.is_free.lock().unwrap() = true;
+    stuck.freed.notify_all();
+
+    soon("a message behind it", async {
+        loop {
+            one.publish(Envelope::new(topic.clone(), "tea")).await.unwrap();
+            while let Some(word) = told.recv().await {
+                if word == "message" {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    assert!(two.stats().malformed < 20_000);
+}
+
+/// The resident memory of this process.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0");
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+}
+
+async fn ten_thousand_topics(flavour: NatsFlavour) {
+    const TOPICS: usize = 10_000;
+    let broker = broker_with(flavour, Monitor::option(NatsOptions::default())).await;
+    let monitor = Monitor::of(&broker);
+    let (one, two) = (node_up(&broker.url()).await, node_up(&broker.url()).await);
+    let before = monitor.number("/subsz", "num_subscriptions").await;
+    let topics: Vec<Topic> =
+        (0..TOPICS).map(|number| Topic::connection("orders", &number.to_string())).collect();
+    let memory = resident();
+    let start = std::time::Instant::now();
+    let mut events = listen(&two, &topics).await;
+    let took = start.elapsed();
+    let memory = resident().saturating_sub(memory) / TOPICS as u64;
+    println!("{TOPICS} topics: {took:?}, {memory} bytes of resident memory each");
+    assert!(two.stats().interest_round_trips <= 6, "{}", two.stats().interest_round_trips);
+    monitor.until("/subsz", "num_subscriptions", before + TOPICS as u64).await;
+
+    for topic in [&topics[0], &topics[4_711], &topics[TOPICS - 1]] {
+        one.publish(Envelope::new(topic.clone(), "tea")).await.unwrap();
+        assert_eq!(message(&mut events).await.topic, *topic);
+    }
+    drop(events);
+    monitor.until("/subsz", "num_subscriptions", before).await;
+}
+
+async fn ten_thousand_flips(flavour: NatsFlavour) {
+    let broker = broker_with(flavour, Monitor::option(NatsOptions::default())).await;
+    let monitor = Monitor::of(&broker);
+    let (one, two) = (node_up(&broker.url()).await, node_up(&broker.url()).await);
+    let topic = Topic::group("orders", "kitchen");
+    let before = monitor.number("/subsz", "num_subscriptions").await;
+    // Anonymous memory settles after a while.
+    let mut memory = 0;
+    for flip in 0..10_000 {
+        let events = listen(&two, std::slice::from_ref(&topic)).await;
+        drop(events);
+        if flip == 2_000 {
+            memory = resident();
+        }
+    }
+    println!("8,000 flips: {} bytes", resident().saturating_sub(memory));
+    monitor.until("/subsz", "num_subscriptions", before).await;
+    let mut events = listen(&two, std::slice::from_ref(&topic)).await;
+    one.publish(Envelope::new(topic, "tea")).await.unwrap();
+    assert_eq!(message(&mut events).await.body, "tea");
+}
