@@ -139,6 +139,34 @@ async fn a_full_queue_gives_the_envelope_back_and_room_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_publishers_share_a_short_queue() {
+    let wire = Scripted::new();
+    let mut options = NodeOptions::default();
+    options.queue_envelopes = 2;
+    let node = Arc::new(wire.node_with(options));
+    up(&node).await;
+    let publishers: Vec<_> = (0..16)
+        .map(|_| {
+            let node = Arc::clone(&node);
+            tokio::spawn(async move {
+                for _ in 0..50 {
+                    node.publish(envelope("tea")).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for publisher in publishers {
+        publisher.await.unwrap();
+    }
+    assert_eq!(wire.bodies().len(), 800);
+    // Waiting for room and then not publishing takes nothing from others.
+    for _ in 0..100 {
+        node.room(&envelope("tea")).await.unwrap();
+    }
+    node.publish(envelope("tea")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_sent_is_an_error_and_happens_nowhere() {
     let wire = Scripted::new();
     let node = wire.node();

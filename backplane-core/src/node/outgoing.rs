@@ -93,6 +93,7 @@ impl Outgoing {
             envelopes.push(envelope);
         }
         self.in_flight.push_back(marks);
+        shared.outbound.taken();
         shared.counters.write_round_trips.add(1);
         Batch::new(shared.id, envelopes)
     }

@@ -1,10 +1,13 @@
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use bytesize::ByteSize;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::{NodeOptions, Shared, outgoing::Queued};
 use crate::{Envelope, Event, PublishError, Ticket, codec, event::Telling, ticket::Ledger};
@@ -19,6 +22,7 @@ pub(super) struct Outbound {
     queue: mpsc::Sender<Queued>,
     /// One permit per byte that may still be queued.
     room: Semaphore,
+    freed: Notify,
     capacity: usize,
     /// Whether envelopes are queued for the wire at all.
     pub(super) up: AtomicBool,
@@ -44,6 +48,7 @@ impl Outbound {
             lanes: Default::default(),
             queue,
             room: Semaphore::new(capacity),
+            freed: Notify::new(),
             capacity,
             up: AtomicBool::new(false),
             abandoned: AtomicU64::new(0),
@@ -57,15 +62,32 @@ impl Outbound {
         u32::try_from(cost.min(self.capacity)).unwrap_or(u32::MAX)
     }
 
+    /// Waits until there is room. Reserves nothing: a place that is passed from one waiter to the
+    /// next would never be taken.
     pub(super) async fn room(&self, cost: usize) -> Result<(), PublishError> {
-        let place = self.queue.reserve().await.map_err(|_| PublishError::Closed)?;
-        drop(place);
-        let permits = self.room.acquire_many(self.permits(cost)).await;
-        permits.map(drop).map_err(|_| PublishError::Closed)
+        let permits = self.permits(cost) as usize;
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            if self.queue.is_closed() || self.room.is_closed() {
+                return Err(PublishError::Closed);
+            }
+            if self.queue.capacity() > 0 && self.room.available_permits() >= permits {
+                return Ok(());
+            }
+            freed.await;
+        }
     }
 
+    /// Envelopes have left the queue: whoever waits for room looks again.
+    pub(super) fn taken(&self) {
+        self.freed.notify_waiters();
+    }
+
+    /// The outcome of envelopes is known: their bytes are free.
     pub(super) fn release(&self, permits: usize) {
         self.room.add_permits(permits);
+        self.freed.notify_waiters();
     }
 
     pub(super) fn ledger(&self, lane: usize) -> &Ledger {
@@ -75,6 +97,7 @@ impl Outbound {
     /// Whoever waits for room is told that there will be none.
     pub(super) fn close(&self) {
         self.room.close();
+        self.freed.notify_waiters();
     }
 }
 
