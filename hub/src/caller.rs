@@ -88,19 +88,16 @@ pub struct CallerClients {
 
 impl CallerClients {
     /// The connection that called.
-    #[must_use]
     pub fn caller(&self) -> Target {
         self.clients.connection(&self.member.id)
     }
 
     /// Every connection but the one that called.
-    #[must_use]
     pub fn others(&self) -> Target {
         self.clients.all_except([&self.member.id])
     }
 
     /// The members of a group, but not the connection that called.
-    #[must_use]
     pub fn others_in_group(&self, group: &str) -> Target {
         self.clients.group_except(group, [&self.member.id])
     }

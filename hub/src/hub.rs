@@ -58,7 +58,6 @@ impl Shared {
 impl Hub {
     /// Starts the description of a hub. Nodes whose hubs have the same name are connected; the name
     /// is 1 to 128 bytes long.
-    #[must_use]
     pub fn builder(name: &str) -> HubBuilder {
         HubBuilder::new(name)
     }
@@ -112,6 +111,7 @@ impl Hub {
     ///
     /// When the name is longer than 255 bytes, or with more than 8 protocols: both are wrong in the
     /// program, not in its input.
+    #[expect(clippy::needless_pass_by_value, reason = "callers have it anew, or clone it visibly")]
     pub fn speak(&self, protocol: Arc<dyn Protocol>) {
         let taken = self.0.local.protocols.add(&protocol);
         assert!(taken.is_some(), "at most {MOST} protocols, with names of at most 255 bytes");

@@ -6,8 +6,10 @@ use crate::User;
 #[derive(Clone)]
 pub struct Policy {
     name: Arc<str>,
-    check: Arc<dyn Fn(Option<&User>) -> bool + Send + Sync>,
+    check: Arc<Check>,
 }
+
+type Check = dyn Fn(Option<&User>) -> bool + Send + Sync;
 
 impl Policy {
     /// Everyone.

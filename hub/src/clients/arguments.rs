@@ -11,17 +11,17 @@ use serde::Serialize;
 )]
 pub trait Arguments {
     /// Calls `take` with the arguments in their order.
-    fn with<R>(&self, take: impl FnOnce(&[&dyn Argument]) -> R) -> R;
+    fn with<R>(self, take: impl FnOnce(&[&dyn Argument]) -> R) -> R;
 }
 
 impl<T: Serialize + ?Sized> Arguments for &T {
-    fn with<R>(&self, take: impl FnOnce(&[&dyn Argument]) -> R) -> R {
+    fn with<R>(self, take: impl FnOnce(&[&dyn Argument]) -> R) -> R {
         take(&[&self])
     }
 }
 
 impl Arguments for () {
-    fn with<R>(&self, take: impl FnOnce(&[&dyn Argument]) -> R) -> R {
+    fn with<R>(self, take: impl FnOnce(&[&dyn Argument]) -> R) -> R {
         take(&[])
     }
 }
@@ -30,9 +30,9 @@ macro_rules! tuples {
     ($(($($name:ident)+),)+) => {$(
         #[allow(non_snake_case, reason = "one name serves as type and as variable")]
         impl<$($name: Serialize),+> Arguments for ($($name,)+) {
-            fn with<R>(&self, take: impl FnOnce(&[&dyn Argument]) -> R) -> R {
+            fn with<R>(self, take: impl FnOnce(&[&dyn Argument]) -> R) -> R {
                 let ($($name,)+) = self;
-                take(&[$($name),+])
+                take(&[$(&$name),+])
             }
         }
     )+};

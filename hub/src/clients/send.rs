@@ -52,7 +52,7 @@ impl Target {
     ///
     /// Those of [`SendError`] except `QueueFull`.
     pub fn send(&self, method: &str, arguments: impl Arguments) -> Sending {
-        match self.prepare(method, &arguments) {
+        match self.prepare(method, arguments) {
             Err(error) => Sending(Box::pin(std::future::ready(Err(error)))),
             Ok(prepared) => {
                 let hub = Arc::clone(&self.hub);
@@ -73,15 +73,15 @@ impl Target {
     ///
     /// Those of [`SendError`]; `Unknown` and `Refused` stay undetected.
     pub fn try_send(&self, method: &str, arguments: impl Arguments) -> Result<(), SendError> {
-        let prepared = self.prepare(method, &arguments)?;
+        let prepared = self.prepare(method, arguments)?;
         prepared.deliver_here(&self.hub);
         match prepared.parcel {
-            Some(parcel) => Ok(self.hub.routing.try_publish(parcel)?),
+            Some(parcel) => Ok(self.hub.routing.try_publish(&parcel)?),
             None => Ok(()),
         }
     }
 
-    fn prepare(&self, method: &str, arguments: &impl Arguments) -> Result<Prepared, SendError> {
+    fn prepare(&self, method: &str, arguments: impl Arguments) -> Result<Prepared, SendError> {
         self.hub.local.counters.sends.add(1);
         let (here, kind, elsewhere) = self.split();
         if here.is_empty() && elsewhere.is_empty() {
@@ -89,7 +89,7 @@ impl Target {
         }
         // Connections of this node need no protocol but theirs.
         let slots = if elsewhere.is_empty() { slots(&here) } else { [true; MOST] };
-        let encoded = self.encode(method, arguments, slots)?;
+        let encoded = arguments.with(|arguments| self.encode(method, arguments, slots))?;
         let several = kind == RouteKind::Group && elsewhere.len() > 1;
         let parcel = (!elsewhere.is_empty()).then(|| Parcel {
             kind,
@@ -125,7 +125,7 @@ impl Target {
     fn encode(
         &self,
         method: &str,
-        arguments: &impl Arguments,
+        arguments: &[&dyn erased_serde::Serialize],
         slots: [bool; MOST],
     ) -> Result<Vec<Encoded>, SendError> {
         let mut encoded = Vec::new();
@@ -133,8 +133,8 @@ impl Target {
             if !slots[slot] {
                 continue;
             }
-            let payload = arguments
-                .with(|arguments| protocol.invocation(method, arguments, self.trace.as_deref()))
+            let payload = protocol
+                .invocation(method, arguments, self.trace.as_deref())
                 .map_err(|source| SendError::Encode { protocol: protocol.name(), source })?;
             encoded.push(Encoded { slot, protocol: protocol.name(), payload });
         }

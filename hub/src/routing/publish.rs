@@ -39,9 +39,9 @@ impl Routing {
     }
 
     /// Hands all of it over at once; what is not known yet is left open.
-    pub(crate) fn try_publish(&self, parcel: Parcel) -> Result<(), PublishError> {
+    pub(crate) fn try_publish(&self, parcel: &Parcel) -> Result<(), PublishError> {
         let mut first = Ok(());
-        for envelope in self.envelopes(&parcel) {
+        for envelope in self.envelopes(parcel) {
             let outcome = match self.backplane.try_publish(envelope) {
                 Ok(ticket) => ticket.now_or_never().unwrap_or(Ok(Receipt::Queued)),
                 Err(error) => Err(error),

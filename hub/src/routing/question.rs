@@ -156,7 +156,8 @@ impl Letter {
 /// Names are bounded far below 64 KiB; of a longer reason the beginning is enough.
 fn put_text(bytes: &mut Vec<u8>, text: &str) {
     const LONGEST: usize = 4096;
-    let text = &text[..text.floor_char_boundary(LONGEST)];
+    let end = (0..=LONGEST.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    let text = &text[..end.unwrap_or(0)];
     bytes.put_u16_le(text.len() as u16);
     bytes.put_slice(text.as_bytes());
 }

@@ -1,11 +1,16 @@
 //! The hub as a front end and an application use it, on the memory transport.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
+
 mod claims;
 mod connect;
 mod groups;
+mod hostile;
+mod lifecycle;
 mod link;
 mod methods;
 mod outbound;
+mod questions;
 mod random;
 mod scale_out;
 #[allow(unreachable_pub, reason = "they are a library's: written to run on any transport")]

@@ -45,11 +45,13 @@ async fn place_order(
     Ok(format!("order {number}"))
 }
 
+#[allow(clippy::too_many_arguments, reason = "as many as a method may have")]
 async fn sum(a: i64, b: i64, c: i64, d: i64, e: i64, f: i64, g: i64, h: i64) -> i64 {
     a + b + c + d + e + f + g + h
 }
 
 /// Arguments and extractors in any order.
+#[allow(clippy::too_many_arguments, reason = "one of each kind")]
 async fn mixed(
     first: String,
     caller: Caller,
@@ -170,8 +172,7 @@ async fn a_panic_is_one_calls_failure() {
         })
         .method("Later", || async {
             tokio::task::yield_now().await;
-            let none: Option<u8> = None;
-            none.unwrap()
+            "none".parse::<u8>().unwrap()
         })
         .method("Fine", || async { 1 })
         .on_connected(|items: Items| async move {
@@ -223,7 +224,7 @@ async fn items_live_as_long_as_the_connection() {
         .method("Take", |items: Items| async move { items.remove::<Count>().map(|it| it.0) })
         // A caller in its own items must not keep itself alive.
         .method("Knot", |caller: Caller, State(alive): State<Arc<()>>| async move {
-            caller.items().insert((caller.clone(), Arc::clone(&alive)));
+            caller.items().insert((caller.clone(), Arc::<()>::clone(&alive)));
         })
         .state(Arc::clone(&alive))
     })

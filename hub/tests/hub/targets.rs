@@ -19,10 +19,10 @@ async fn arguments_by_reference_by_tuple_and_none() {
     let hub = one_hub(|hub| hub).await;
     let mut client = Client::open(&hub).await;
     let target = hub.clients().connection(&client.id);
-    let pair = (1, "two");
+    let pair = &(1, "two");
     target.send("none", ()).await.unwrap();
-    target.send("one", &pair).await.unwrap();
-    target.send("two", pair).await.unwrap();
+    target.send("one", pair).await.unwrap();
+    target.send("two", *pair).await.unwrap();
     target.send("text", "by reference").await.unwrap();
     target.send("eight", (1, 2, 3, 4, 5, 6, 7, &json!({"8": null}))).await.unwrap();
     client.expect("none", json!([])).await;
@@ -81,7 +81,8 @@ async fn each_message_is_encoded_once_per_protocol_at_its_origin() {
     }
     let mut clients = Vec::new();
     for (number, hub) in [&one, &two].into_iter().cycle().take(20).enumerate() {
-        let protocol: Arc<dyn Protocol> = if number % 3 == 0 { json.clone() } else { pack.clone() };
+        let protocol: Arc<dyn Protocol> =
+            Arc::<Plain>::clone(if number % 3 == 0 { &json } else { &pack });
         let id = ConnectionId::random();
         clients.push(Client::open_with(hub, id, Some(User::new("u")), protocol).await);
     }

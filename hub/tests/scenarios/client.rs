@@ -27,7 +27,7 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// Waits until something is so that nothing tells of.
-pub async fn until(what: &str, is_so: impl Fn() -> bool) {
+pub async fn until(what: &str, is_so: impl Fn() -> bool + Send + Sync) {
     soon(what, async {
         while !is_so() {
             tokio::task::yield_now().await;
@@ -151,6 +151,11 @@ impl Client {
 
     /// The next message; `None` where no more will come.
     pub async fn next(&mut self) -> Option<Told> {
+        self.next_raw().await.map(|bytes| Told::read(&bytes))
+    }
+
+    /// The same as it stands.
+    pub async fn next_raw(&mut self) -> Option<Bytes> {
         if self.waiting.is_empty() {
             let mut batch = Vec::new();
             let outbound = self.outbound.as_mut().unwrap();
@@ -160,7 +165,7 @@ impl Client {
             }
             self.waiting.extend(batch);
         }
-        self.waiting.pop_front().map(|bytes| Told::read(&bytes))
+        self.waiting.pop_front()
     }
 
     /// Takes the next message, which must be this.
