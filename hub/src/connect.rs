@@ -96,14 +96,15 @@ fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
             return Err(ConnectError::UnknownScheme { scheme, known });
         }
     }
-    let url = &format!("{scheme}:{rest}");
-    match &*scheme {
+    match (&*scheme, &*format!("{scheme}:{rest}")) {
         #[cfg(feature = "memory")]
-        "memory" => Ok(Arc::new(backplane_memory::MemoryConfig::from_url(url)?.start())),
+        ("memory", url) => Ok(Arc::new(backplane_memory::MemoryConfig::from_url(url)?.start())),
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => Ok(Arc::new(backplane_redis::RedisConfig::from_url(url)?.start()?)),
+        ("redis" | "rediss", url) => {
+            Ok(Arc::new(backplane_redis::RedisConfig::from_url(url)?.start()?))
+        }
         #[cfg(feature = "nats")]
-        "nats" => Ok(Arc::new(backplane_nats::NatsConfig::from_url(url)?.start()?)),
+        ("nats", url) => Ok(Arc::new(backplane_nats::NatsConfig::from_url(url)?.start()?)),
         _ => Err(ConnectError::UnknownScheme { scheme, known: String::new() }),
     }
 }

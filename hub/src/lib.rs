@@ -1,4 +1,91 @@
 //! A hub whose groups, users and connections span processes.
+//!
+//! Methods are plain async functions. Clients call them; they, and any other part of the application,
+//! call clients: one, a user's, a group's, or all, whichever process those are connected to.
+//!
+//! ```
+//! use backplane_hub::{Caller, Hub, HubError, Policy, State, connect};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Default)]
+//! struct Kitchen { /* … */ }
+//!
+//! #[derive(Deserialize, Serialize)]
+//! struct Order { item: String, quantity: u32 }
+//!
+//! async fn place_order(
+//!     caller: Caller,
+//!     State(_kitchen): State<Kitchen>,
+//!     order: Order,
+//! ) -> Result<String, HubError> {
+//!     if order.quantity == 0 {
+//!         return Err(HubError::client("nothing to order")); // clients see this text
+//!     }
+//!     caller.groups().add(caller.id(), "waiting").await?; // others stay private
+//!     caller.clients().group("kitchen").send("Ordered", &order).await?;
+//!     Ok("order 1".to_owned())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let backplane = connect("memory:").await?; // or redis://host, nats://host
+//! let orders = Hub::builder("orders")
+//!     .backplane(backplane)
+//!     .state(Kitchen::default())
+//!     .authorize(Policy::authenticated())
+//!     .method("PlaceOrder", place_order)
+//!     .method_with("Close", || async {}, Policy::claim("role", "cook"))
+//!     .build()?;
+//! # #[derive(Debug)] struct Speech;
+//! # impl backplane_hub::Protocol for Speech {
+//! #     fn name(&self) -> &'static str { "speech" }
+//! #     fn invocation(&self, target: &str, _: &[&dyn erased_serde::Serialize], _: Option<&str>)
+//! #         -> Result<bytes::Bytes, backplane_hub::EncodeError> { Ok(target.to_owned().into()) }
+//! #     fn argument(&self, _: &[u8], _: &mut dyn FnMut(&mut dyn erased_serde::Deserializer<'_>)
+//! #         -> Result<(), erased_serde::Error>) -> Result<(), erased_serde::Error> { Ok(()) }
+//! # }
+//! # orders.speak(std::sync::Arc::new(Speech));
+//!
+//! // From anywhere in the process, to clients of any process:
+//! orders.clients().user("ann").send("OrderStatusChanged", ("order 1", "Shipped")).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A front end connects clients: `backplane_signalr::router(&orders, …)` is an axum router for every
+//! SignalR client. The hub itself knows neither HTTP nor a wire format.
+//!
+//! # Where to look
+//!
+//! * To write methods: [`Hub::builder`], [`Caller`], [`State`], [`HubError`], [`Handler`].
+//! * To reach clients: [`Hub::clients`], [`Target::send`], [`Groups`]; what can go wrong: [`SendError`],
+//!   [`Joined::HereOnly`], [`GroupError`].
+//! * To write a front end: [`Hub::open`], [`Connection`], [`Outbound`], [`Protocol`].
+//!
+//! # A message's way
+//!
+//! ```text
+//! send ─ encode, once per protocol ─ one envelope per topic ─▶ backplane
+//! backplane ─▶ the topic's sink ─ except? ─ each member's bounded queue ─▶ front end
+//! ```
+//!
+//! Every connection, every user and every group with a member on this node is a topic that the node
+//! subscribes; no other node's traffic costs it anything. A connection of this node that is
+//! addressed by its id is served without the backplane.
+//!
+//! # Promises
+//!
+//! * A join that returns [`Joined::Everywhere`] is effective: what any node sends from then on arrives.
+//!   So is an opened connection, while the link is up.
+//! * With the link to the broker down, this node's connections go on with each other, and each send
+//!   and join says that it had no effect elsewhere.
+//! * A client that does not keep up costs itself only: its queue is bounded, and it is closed or
+//!   loses messages, as [`HubOptions`] say. [`Hub::stats`] counts every message that is dropped.
+//! * Messages of one task to one target arrive in their order. Between targets there is none.
+//!
+//! # Features
+//!
+//! `memory` (on by default), `redis`, `redis-tls`, `nats`: the transports that [`connect`] can choose.
 
 mod builder;
 mod caller;

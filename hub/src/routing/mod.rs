@@ -101,3 +101,6 @@ impl Routing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

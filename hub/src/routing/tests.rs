@@ -1,0 +1,151 @@
+use bytes::Bytes;
+
+use super::{
+    body::{self, Malformed},
+    question::{Letter, Outcome, Question, Unreadable},
+};
+use crate::{
+    EncodeError, Protocol,
+    members::{Message, Once},
+    protocol::Protocols,
+};
+
+#[derive(Debug)]
+struct Named(&'static str);
+
+impl Protocol for Named {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    fn invocation(
+        &self,
+        _: &str,
+        _: &[&dyn erased_serde::Serialize],
+        _: Option<&str>,
+    ) -> Result<Bytes, EncodeError> {
+        Ok(Bytes::new())
+    }
+
+    fn argument(
+        &self,
+        _: &[u8],
+        _: &mut dyn FnMut(
+            &mut dyn erased_serde::Deserializer<'_>,
+        ) -> Result<(), erased_serde::Error>,
+    ) -> Result<(), erased_serde::Error> {
+        Ok(())
+    }
+}
+
+fn spoken(names: &[&'static str]) -> Protocols {
+    let protocols = Protocols::default();
+    for name in names {
+        let protocol: std::sync::Arc<dyn Protocol> = std::sync::Arc::new(Named(name));
+        protocols.add(&protocol).unwrap();
+    }
+    protocols
+}
+
+fn read(
+    body: &Bytes,
+    protocols: &Protocols,
+) -> Result<(Option<u64>, Vec<Option<Bytes>>), Malformed> {
+    let mut message = Message::new(&[]);
+    let once = body::decode(body.slice(1..), protocols, true, &mut message)?;
+    Ok((once, (0..3).map(|slot| message.payload(slot).cloned()).collect()))
+}
+
+#[test]
+fn golden_invocation() {
+    let payloads = [("json", Bytes::from_static(b"{}")), ("pack", Bytes::from_static(b"\x90"))];
+    let plain = body::encode(&payloads, None);
+    assert_eq!(plain, &b"\x01\0\x02\x04json\x02\0\0\0\x04pack\x01\0\0\0{}\x90"[..]);
+    let once = body::encode(&payloads[..1], Some(7));
+    assert_eq!(once, &b"\x01\x08\x07\0\0\0\0\0\0\0\x01\x04json\x02\0\0\0{}"[..]);
+}
+
+#[test]
+fn a_node_takes_what_its_clients_speak() {
+    let payloads = [("json", Bytes::from_static(b"{}")), ("pack", Bytes::from_static(b"\x90"))];
+    let body = body::encode(&payloads, Some(7));
+    let (once, taken) = read(&body, &spoken(&["other", "pack"])).unwrap();
+    assert_eq!((once, taken), (Some(7), vec![None, Some(payloads[1].1.clone()), None]));
+    // A later version's head is longer, and something follows the payloads.
+    let later = [&b"\x01\x0a\x07\0\0\0\0\0\0\0??\x01\x04json\x02\0\0\0{}"[..], b"more"].concat();
+    let (once, taken) = read(&later.into(), &spoken(&["json"])).unwrap();
+    assert_eq!((once, taken), (Some(7), vec![Some("{}".into()), None, None]));
+}
+
+#[test]
+fn a_small_message_does_not_keep_a_large_buffer_alive() {
+    for (size, copied) in [(100, true), (100_000, false)] {
+        let payload = Bytes::from(vec![7; size]);
+        let body = body::encode(&[("json", payload.clone())], None);
+        let (_, taken) = read(&body, &spoken(&["json"])).unwrap();
+        let taken = taken[0].as_ref().unwrap();
+        assert_eq!(*taken, payload);
+        assert_eq!(!body.as_ptr_range().contains(&taken.as_ptr()), copied);
+    }
+}
+
+#[test]
+fn every_cut_of_a_body_is_noticed() {
+    let body = body::encode(&[("json", Bytes::from_static(b"{}")), ("p", Bytes::new())], Some(1));
+    let protocols = spoken(&["json", "p"]);
+    for end in 1..body.len() {
+        assert_eq!(read(&body.slice(..end), &protocols), Err(Malformed), "{end}");
+    }
+}
+
+#[test]
+fn letters_are_read_as_they_were_written() {
+    let letters = [
+        Letter::Ask(Question::Join("a*>.".into()), 1),
+        Letter::Ask(Question::Leave("é".repeat(512).into()), u64::MAX),
+        Letter::Ask(Question::Claim(Box::default()), 0),
+        Letter::Cancel(2),
+        Letter::Accepted(3),
+        Letter::Result(4, Outcome::Done),
+        Letter::Result(5, Outcome::DoneHereOnly),
+        Letter::Result(6, Outcome::NotFound),
+        Letter::Result(7, Outcome::AlreadyClaimed),
+        Letter::Result(8, Outcome::NotAnnounced),
+        Letter::Result(9, Outcome::Failed("no".into())),
+    ];
+    for letter in letters {
+        let bytes = letter.encode();
+        for end in 0..bytes.len() {
+            assert_eq!(Letter::decode(bytes.slice(..end)), Err(Unreadable::Malformed));
+        }
+        let longer = [&bytes, &b"more"[..]].concat();
+        assert_eq!(Letter::decode(longer.into()).unwrap(), letter);
+    }
+    assert_eq!(Letter::decode(Bytes::from_static(&[9; 20])), Err(Unreadable::UnknownKind));
+    let from_later = Bytes::from_static(b"\x07\0\0\0\0\0\0\0\0\xff\0\0");
+    assert!(matches!(Letter::decode(from_later), Ok(Letter::Result(0, Outcome::Failed(_)))));
+}
+
+#[test]
+fn a_long_reason_is_cut_between_characters() {
+    let reason = "é".repeat(5000);
+    let letter = Letter::Result(1, Outcome::Failed(format!("x{reason}").into()));
+    match Letter::decode(letter.encode()) {
+        Ok(Letter::Result(1, Outcome::Failed(text))) => assert_eq!(text.len(), 4095),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_message_of_several_topics_comes_once_however_many_come_in_between() {
+    let once = Once::default();
+    let message = |number: u64| once.name(b"origin", number);
+    assert!((0..1000).all(|number| once.first("c", message(number))));
+    assert!((0..1000).all(|number| !once.first("c", message(number))));
+    assert!(once.first("d", message(0)));
+    assert!(once.first("c", once.name(b"another", 0)));
+    // Bounded all the same.
+    assert!((0..1_000_000).all(|number| once.first("e", message(number))));
+    assert!(!once.first("e", message(999_999)));
+    assert!(once.first("e", message(0)));
+}
