@@ -1,4 +1,74 @@
-//! The SignalR protocol as an axum router over a hub.
+//! The SignalR protocol as an axum router over a [hub](backplane_hub): today's JavaScript, .NET,
+//! Java, Swift and Python clients connect unchanged, and to whichever node they happen to reach.
+//!
+//! ```
+//! use axum::Router;
+//! use backplane_hub::{Caller, Hub, HubError, connect};
+//! use backplane_signalr::{Options, router};
+//!
+//! async fn say(text: String, caller: Caller) -> Result<(), HubError> {
+//!     caller.clients().others().send("Said", (caller.id().as_str(), text)).await?;
+//!     Ok(())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let chat = Hub::builder("chat")
+//!     .backplane(connect("memory:").await?)
+//!     .method("Say", say)
+//!     .build()?;
+//! // An ordinary axum application, in which the hub is one part.
+//! let app: Router = Router::new().nest("/hubs/chat", router(&chat, Options::new()));
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! # let server = async move { axum::serve(listener, app).await };
+//! # drop(server);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is served
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST negotiate` | the connection's id and token, in versions 0 and 1 |
+//! | `GET` with an upgrade, with or without a token as `id` | a WebSocket that speaks the JSON hub protocol |
+//! | what belongs to other transports | the status that clients know for it |
+//!
+//! Methods return once, and take no streams; clients that ask for streams are told so.
+//!
+//! # No sticky sessions
+//!
+//! A negotiation hands out a token that says which connection it stands for, for whom, and which
+//! node will grant it, once. Any node takes it as long as all nodes sign with the same
+//! [`Options::token_keys`]: **give all nodes of a hub the same keys**. Without keys of its own, a
+//! process uses random ones, which are good for itself only.
+//!
+//! A client of version 0 shows the very id that it connects with, so there the token is the
+//! connection's id.
+//!
+//! # Who is there
+//!
+//! [`Options::authenticate`] takes whatever tells the user of a request: a [`Bearer`] for JSON Web
+//! Tokens, a function, or any [`Authenticate`]. The hub's policy then decides: 401 where nobody
+//! told who they are, 403 where they are not who the policy wants. Credentials and tokens appear in
+//! queries, as browsers cannot send them otherwise with a WebSocket: this crate never logs a query.
+//! Nobody else should.
+//!
+//! # Limits
+//!
+//! An idle connection costs less than 12 KiB of resident memory. Each may make the server hold one
+//! message of [`Options::largest_message`], 64 KiB beside it, and as much again as the arguments of
+//! one call that waits for its turn. What waits for a client is bounded by the hub
+//! ([`HubOptions`](backplane_hub::HubOptions)), what one write may take by [`Options::send_timeout`].
+//!
+//! # A connection's way
+//!
+//! ```text
+//! negotiate ─ authenticate ─ authorize ─ announce ─▶ id and token
+//! upgrade ─ authenticate ─ authorize ─ token ─ claim ─ handshake ─ open ─ on_connected
+//!   ─▶ { read ─ parse ─ call │ answers and hub messages ─ write │ pings and timeouts }
+//!   ─▶ Close message ─ close frame ─ on_disconnected
+//! ```
 
 mod auth;
 mod handshake;

@@ -54,7 +54,8 @@ where
 {
     upgrade
         .on_failed_upgrade(|error| tracing::debug!(%error, "a WebSocket was not opened"))
-        .on_upgrade(move |socket| run(Socket { socket, batch: Vec::new(), next: 0 }))
+        // Boxed, as the task has to hold the socket beside it.
+        .on_upgrade(move |socket| Box::pin(run(Socket::new(socket))))
 }
 
 /// The server's end of a WebSocket.
@@ -64,6 +65,8 @@ pub(crate) struct Socket {
     /// What is being written, from `next` on.
     batch: Vec<Bytes>,
     next: usize,
+    /// What comes cannot be told apart any more.
+    unreadable: bool,
 }
 
 /// What happened on a socket.
@@ -91,6 +94,10 @@ pub(crate) enum Over {
 }
 
 impl Socket {
+    const fn new(socket: WebSocket) -> Self {
+        Self { socket, batch: Vec::new(), next: 0, unreadable: false }
+    }
+
     /// Whether a batch is not written yet.
     pub(crate) fn is_writing(&self) -> bool {
         !self.batch.is_empty()
@@ -145,8 +152,13 @@ impl Socket {
         self.socket.send(Message::Close(Some(frame))).await
     }
 
-    /// Waits until the client has closed its side too, but not forever.
-    pub(crate) async fn linger(&mut self, timeout: Duration) {
+    /// Waits until the client has closed its side too, but not forever, and lets the socket go.
+    pub(crate) async fn linger(mut self, timeout: Duration) {
+        if self.unreadable {
+            // The client may still be sending. To let the socket go then would take what it was sent
+            // last away from it.
+            return tokio::time::sleep(timeout).await;
+        }
         let closed = async { while let Some(Ok(_)) = self.socket.next().await {} };
         if tokio::time::timeout(timeout, closed).await.is_err() {
             tracing::debug!("the client did not close its side");
@@ -180,7 +192,11 @@ impl Socket {
                 Some(Ok(Message::Binary(bytes))) => Turn::Read(bytes),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                 Some(Ok(Message::Close(_))) | None => Turn::Over(Over::Closed),
-                Some(Err(error)) => Turn::Over(Over::of(error)),
+                Some(Err(error)) => {
+                    let over = Over::of(error);
+                    self.unreadable = matches!(over, Over::TooLarge | Over::Malformed(_));
+                    Turn::Over(over)
+                }
             });
         }
     }

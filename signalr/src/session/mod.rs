@@ -13,19 +13,13 @@ use std::{
     task::Poll,
 };
 
-use backplane_hub::{ConnectionId, Opening, Outbound, User};
+use backplane_hub::{Connection, ConnectionId, Opening, Outbound, User};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::join, stream::FuturesUnordered};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tracing::Instrument;
 
-use self::{
-    calls::Call,
-    clock::Clock,
-    ending::Ending,
-    inbox::Inbox,
-    serve::{Ended, Session},
-};
+use self::{calls::Call, ending::Ending, inbox::Inbox};
 use crate::{
     Options,
     handshake::{self, HandshakeError},
@@ -46,15 +40,33 @@ pub(crate) struct Admission {
 pub(crate) async fn run(socket: Socket, admission: Admission) {
     let hub = admission.endpoint.hub.name();
     let span = tracing::debug_span!("connection", hub, id = %admission.id);
-    // Boxed, as it is large and the task that it is polled in is larger by all that it is put into.
-    Box::pin(serve(socket, admission)).instrument(span).await;
+    serve(socket, admission).instrument(span).await;
 }
 
-async fn serve(mut socket: Socket, admission: Admission) {
+/// An idle connection keeps this future for as long as it lives, and nearly all of them are idle: what
+/// comes before and after that is boxed, and larger.
+async fn serve(socket: Socket, admission: Admission) {
+    let endpoint = Arc::clone(&admission.endpoint);
+    let options = &endpoint.options;
+    let Some(mut open) = Box::pin(open(socket, admission)).await else { return };
+    let mut running = FuturesUnordered::new();
+    let ending = serve::serve(&mut open, &mut running, options).await;
+    Box::pin(end(open, running, ending, options)).await;
+}
+
+/// A connection whose client and hub have agreed on it.
+struct Open {
+    socket: Socket,
+    inbox: Inbox,
+    connection: Connection,
+    outbound: Outbound,
+}
+
+/// Shakes hands with the client, and registers the connection.
+async fn open(mut socket: Socket, admission: Admission) -> Option<Open> {
     let Admission { endpoint, id, user } = admission;
     let options = &endpoint.options;
     let mut inbox = Inbox::new(options.largest_message);
-
     let shaken = match timeout(options.handshake_timeout, shake(&mut socket, &mut inbox)).await {
         Ok(shaken) => shaken,
         Err(_) => Err(Shy::Refused(HandshakeError::TooLate)),
@@ -67,46 +79,16 @@ async fn serve(mut socket: Socket, admission: Admission) {
         }
         Err(shy) => Err(shy),
     };
-    let (connection, outbound) = match opened {
-        Ok(opened) => opened,
-        Err(Shy::Gone) => return socket.linger(options.close_timeout).await,
-        Err(Shy::Refused(error)) => return refuse(socket, options, &error).await,
-    };
-
-    socket.send_one(handshake::GRANTED.clone());
-    let session = Session {
-        options,
-        socket,
-        inbox,
-        connection: &connection,
-        outbound,
-        starting: Some(connection.connected().boxed()),
-        running: FuturesUnordered::new(),
-        waiting: None,
-        clock: Clock::new(options, Instant::now()),
-        batch: Vec::new(),
-    };
-    let Ended { ending, mut socket, outbound, starting, mut running } = session.serve().await;
-    match &ending {
-        Ending::Fault(fault) => tracing::warn!(error = %fault, "closes a connection"),
-        ending => tracing::debug!(?ending, "closes a connection"),
-    }
-
-    // Calls go on to their end: a client that hangs up must not leave them half done.
-    let goodbye = async {
-        part(&mut socket, outbound, &ending, options).await;
-        if let Some(starting) = starting
-            && let Err(error) = starting.await
-        {
-            tracing::debug!(%error, "on_connected failed after the connection's end");
+    match opened {
+        Ok((connection, outbound)) => {
+            socket.send_one(handshake::GRANTED.clone());
+            return Some(Open { socket, inbox, connection, outbound });
         }
-    };
-    beside(&mut running, goodbye).await;
-    let reason = ending.reason();
-    let gone =
-        join(socket.linger(options.close_timeout), connection.disconnected(reason.as_deref()));
-    beside(&mut running, gone).await;
-    while running.next().await.is_some() {}
+        Err(Shy::Gone) => {}
+        Err(Shy::Refused(error)) => refuse(&mut socket, options, &error).await,
+    }
+    socket.linger(options.close_timeout).await;
+    None
 }
 
 /// Why there is no handshake.
@@ -132,12 +114,31 @@ async fn shake(socket: &mut Socket, inbox: &mut Inbox) -> Result<(), Shy> {
 }
 
 /// Tells the client why there is no connection.
-async fn refuse(mut socket: Socket, options: &Options, error: &HandshakeError) {
+async fn refuse(socket: &mut Socket, options: &Options, error: &HandshakeError) {
     tracing::debug!(error = error as &dyn std::error::Error, "refused a handshake");
     let code = if matches!(error, HandshakeError::Open(_)) { FAILED } else { NORMAL };
     let answer = handshake::refusal(&error.text(options.detailed_errors));
-    finish(&mut socket, vec![answer], code, options).await;
-    socket.linger(options.close_timeout).await;
+    finish(socket, vec![answer], code, options).await;
+}
+
+/// Ends a connection, on both sides.
+async fn end(open: Open, mut running: FuturesUnordered<Call>, ending: Ending, options: &Options) {
+    let Open { mut socket, connection, outbound, .. } = open;
+    match &ending {
+        Ending::Fault(fault) => tracing::warn!(error = %fault, "closes a connection"),
+        ending => tracing::debug!(?ending, "closes a connection"),
+    }
+    // Calls that need not wait for anything are still answered.
+    while let Some(Some(answer)) = running.next().now_or_never() {
+        answer.into_iter().for_each(|answer| connection.reply(answer));
+    }
+    // The others go on to their end: a client that hangs up must not leave them half done.
+    beside(&mut running, part(&mut socket, outbound, &ending, options)).await;
+    let reason = ending.reason();
+    let gone =
+        join(socket.linger(options.close_timeout), connection.disconnected(reason.as_deref()));
+    beside(&mut running, gone).await;
+    while running.next().await.is_some() {}
 }
 
 /// Sends what is still queued, and the last message, if the client can get one.

@@ -6,10 +6,11 @@ use std::{
 
 use backplane_hub::{Connection, End, HubError, Outbound};
 use bytes::Bytes;
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
+    Open,
     calls::{self, Call, Kind},
     clock::{Clock, Due},
     ending::{Ending, Fault},
@@ -24,24 +25,52 @@ use crate::{
 /// The most messages that are taken from the queue at once.
 const BATCH: usize = 64;
 
+/// Serves the client until there is a reason to end. Calls may still run then.
+pub(super) async fn serve(
+    open: &mut Open,
+    running: &mut FuturesUnordered<Call>,
+    options: &Options,
+) -> Ending {
+    let connection = &open.connection;
+    let mut session = Session {
+        options,
+        socket: &mut open.socket,
+        inbox: &mut open.inbox,
+        connection,
+        outbound: &mut open.outbound,
+        starting: Some(connection.connected().boxed()),
+        running,
+        waiting: None,
+        clock: Clock::new(options, Instant::now()),
+        batch: Vec::new(),
+    };
+    let ending = session.until_end().await;
+    if let Some(starting) = session.starting
+        && let Err(error) = starting.await
+    {
+        tracing::debug!(%error, "on_connected failed after the connection had ended");
+    }
+    ending
+}
+
 /// A connection that is open, and all that goes on with it.
 ///
-/// It is one future: what is read, called and written is polled side by side, each once per wake, so
-/// that nothing keeps anything else from its turn.
-pub(super) struct Session<'a> {
-    pub(super) options: &'a Options,
-    pub(super) socket: Socket,
-    pub(super) inbox: Inbox,
-    pub(super) connection: &'a Connection,
-    pub(super) outbound: Outbound,
+/// What is read, called and written is polled side by side, each once per wake, so that nothing keeps
+/// anything else from its turn.
+struct Session<'a> {
+    options: &'a Options,
+    socket: &'a mut Socket,
+    inbox: &'a mut Inbox,
+    connection: &'a Connection,
+    outbound: &'a mut Outbound,
     /// `on_connected`, before which nothing is called.
-    pub(super) starting: Option<BoxFuture<'a, Result<(), HubError>>>,
+    starting: Option<BoxFuture<'a, Result<(), HubError>>>,
     /// The calls that run.
-    pub(super) running: FuturesUnordered<Call>,
+    running: &'a mut FuturesUnordered<Call>,
     /// The call that has no place among those yet: nothing behind it is looked at.
-    pub(super) waiting: Option<(Invocation, Kind)>,
-    pub(super) clock: Clock,
-    pub(super) batch: Vec<Bytes>,
+    waiting: Option<Box<(Invocation, Kind)>>,
+    clock: Clock,
+    batch: Vec<Bytes>,
 }
 
 /// What happened in one wake.
@@ -55,23 +84,7 @@ struct Wake {
     due: bool,
 }
 
-/// Why a session ended, and what is left of it.
-pub(super) struct Ended<'a> {
-    pub(super) ending: Ending,
-    pub(super) socket: Socket,
-    pub(super) outbound: Outbound,
-    pub(super) starting: Option<BoxFuture<'a, Result<(), HubError>>>,
-    pub(super) running: FuturesUnordered<Call>,
-}
-
-impl<'a> Session<'a> {
-    /// Serves the client until there is a reason to end.
-    pub(super) async fn serve(mut self) -> Ended<'a> {
-        let ending = self.until_end().await;
-        let Self { socket, outbound, starting, running, .. } = self;
-        Ended { ending, socket, outbound, starting, running }
-    }
-
+impl Session<'_> {
     async fn until_end(&mut self) -> Ending {
         let connection = self.connection;
         let mut ended = pin!(connection.ended());
@@ -199,7 +212,8 @@ impl<'a> Session<'a> {
         if self.starting.is_some() {
             return None;
         }
-        if let Some((waiting, kind)) = self.waiting.take() {
+        if let Some(waiting) = self.waiting.take() {
+            let (waiting, kind) = *waiting;
             self.call(waiting, kind);
             if self.listens() {
                 self.clock.heard(Instant::now());
@@ -248,7 +262,7 @@ impl<'a> Session<'a> {
             let detailed = self.options.detailed_errors;
             self.running.push(calls::start(self.connection, invocation, kind, detailed));
         } else {
-            self.waiting = Some((invocation, kind));
+            self.waiting = Some(Box::new((invocation, kind)));
         }
     }
 }

@@ -1,0 +1,15 @@
+//! The router as clients see it: a real server, real sockets, and hubs over the memory transport.
+
+#![allow(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
+mod authentication;
+mod calls;
+mod client;
+mod ending;
+mod handshake;
+mod hostile;
+mod http;
+mod liveness;
+mod negotiation;
+mod nodes;
+mod server;
