@@ -1,0 +1,158 @@
+//! What an author gives the kit: nodes on one medium, and what can be done to that medium.
+
+use std::{fmt::Debug, sync::Arc};
+
+use async_trait::async_trait;
+use backplane_core::{Backplane, NodeOptions, Topic};
+
+use super::{Outcome, Stop};
+
+/// A medium of one transport, for one scenario: its nodes share it with nobody else.
+///
+/// Only [`name`](Self::name) and [`node`](Self::node) must be written. Whatever else a fixture can do
+/// it names in [`controls`](Self::controls); a scenario that needs more is reported as *not applicable*.
+///
+/// Dropping the fixture ends the medium.
+#[async_trait]
+pub trait Fixture: Debug + Send + Sync + 'static {
+    /// What it is, with its version: `redis 7.0.15`.
+    fn name(&self) -> String;
+
+    /// Starts a new node on the medium, whether or not that can be reached, and does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// What no amount of waiting heals.
+    async fn node(&self, setup: Setup) -> Outcome<Arc<dyn Backplane>>;
+
+    /// What can be done to the medium. Default: nothing.
+    fn controls(&self) -> &[Control] {
+        &[]
+    }
+
+    /// [`Control::Stop`]: ends the medium; returns when it is gone.
+    ///
+    /// # Errors
+    ///
+    /// It could not be ended.
+    async fn stop(&self) -> Outcome {
+        Err(unable(Control::Stop))
+    }
+
+    /// [`Control::Stop`]: starts it again at the same address, empty; returns when it answers.
+    ///
+    /// # Errors
+    ///
+    /// It did not start.
+    async fn start(&self) -> Outcome {
+        Err(unable(Control::Stop))
+    }
+
+    /// [`Control::Pause`]: freezes the medium: connections stay, nothing is answered.
+    ///
+    /// # Errors
+    ///
+    /// It could not be frozen.
+    async fn pause(&self) -> Outcome {
+        Err(unable(Control::Pause))
+    }
+
+    /// [`Control::Pause`]: lets it go on.
+    ///
+    /// # Errors
+    ///
+    /// It does not go on.
+    async fn resume(&self) -> Outcome {
+        Err(unable(Control::Pause))
+    }
+
+    /// [`Control::Inject`]: sends bytes to the nodes that are interested in `topic`, as any stranger with
+    /// access to the medium could; returns when the medium has taken them.
+    ///
+    /// # Errors
+    ///
+    /// The medium did not take them.
+    async fn inject(&self, topic: &Topic, bytes: &[u8]) -> Outcome {
+        let _ = (topic, bytes);
+        Err(unable(Control::Inject))
+    }
+
+    /// [`Control::Census`]: asks the medium whom it knows.
+    ///
+    /// # Errors
+    ///
+    /// The medium did not answer.
+    async fn census(&self) -> Outcome<Census> {
+        Err(unable(Control::Census))
+    }
+}
+
+/// Something that can be done to a medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Control {
+    /// [`Setup::prefix`] is followed.
+    Prefix,
+    /// [`Fixture::stop`] and [`Fixture::start`].
+    Stop,
+    /// [`Fixture::pause`] and [`Fixture::resume`].
+    Pause,
+    /// [`Fixture::inject`].
+    Inject,
+    /// [`Fixture::census`].
+    Census,
+}
+
+impl Control {
+    /// What the fixture would have to do, in words.
+    #[must_use]
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::Prefix => "keep applications with different prefixes apart",
+            Self::Stop => "stop and start the medium",
+            Self::Pause => "pause the medium",
+            Self::Inject => "inject bytes",
+            Self::Census => "ask the medium whom it knows",
+        }
+    }
+}
+
+pub(super) fn unable(control: Control) -> Stop {
+    Stop::NotApplicable(format!("the fixture cannot {}", control.what()))
+}
+
+/// How a node is to be.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Setup {
+    /// The application's prefix; `None` is the transport's own default.
+    pub prefix: Option<String>,
+    /// What every transport's node has in common.
+    pub options: NodeOptions,
+}
+
+impl Setup {
+    /// The same, with this prefix.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// The same, with options changed.
+    #[must_use]
+    pub fn options(mut self, change: impl FnOnce(&mut NodeOptions)) -> Self {
+        change(&mut self.options);
+        self
+    }
+}
+
+/// Whom a medium knows. The absolute numbers mean nothing (the one who asks may be among them); scenarios
+/// compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Census {
+    /// Open connections.
+    pub connections: u64,
+    /// Subscriptions, over all connections.
+    pub subscriptions: u64,
+}

@@ -1,0 +1,14 @@
+//! Judges the transports of this project by every scenario of the kit.
+
+use backplane_tests::{
+    brokers::{NatsFlavour, RedisFlavour},
+    kit::{MemoryFixture, NatsFixture, RedisFixture},
+};
+
+backplane_tests::conformance! {
+    memory => MemoryFixture::start(),
+    redis7 => RedisFixture::start(RedisFlavour::Redis7),
+    valkey9 => RedisFixture::start(RedisFlavour::Valkey9),
+    nats2_9 => NatsFixture::start(NatsFlavour::Nats2_9),
+    nats2_15 => NatsFixture::start(NatsFlavour::Nats2_15),
+}

@@ -1,0 +1,72 @@
+//! What can be wrong with a transport.
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing is.
+    None,
+
+    // Of the medium.
+    /// Some frames never arrive.
+    Loses,
+    /// Some frames arrive twice.
+    Doubles,
+    /// Some frames are overtaken.
+    Reorders,
+    /// Large frames never arrive.
+    LosesLarge,
+    /// Large frames arrive without their end.
+    CutsBodies,
+    /// A write is answered before it is done, and some are not done at all.
+    AnswersEarly,
+    /// A subscription is answered before it is effective.
+    ConfirmsEarly,
+    /// What is given up stays subscribed.
+    KeepsSubscriptions,
+    /// A connection that was dropped stays.
+    KeepsConnections,
+    /// Some topics are not subscribed again on later connections.
+    RestoresPartly,
+    /// The prefix plays no role.
+    IgnoresPrefixes,
+    /// The hub plays no role.
+    IgnoresHubs,
+    /// The kind plays no role.
+    IgnoresKinds,
+    /// Names are joined with dots, unescaped.
+    JoinsNames,
+    /// Long names are cut.
+    CutsNames,
+    /// A star at the end of a name stands for any text.
+    MatchesPatterns,
+    /// Everybody gets everything, though the broker is said to filter.
+    Broadcasts,
+    /// Bytes that are no envelope end the connection.
+    HangsUpOnGarbage,
+
+    // Of the pipeline.
+    /// A node's own sinks hear its envelopes again.
+    Echoes,
+    /// A node's own sinks hear its envelopes late.
+    LocalLast,
+    /// A node's own sinks don't hear its envelopes.
+    LocalNever,
+    /// Losses while the link is down are answered as if published.
+    SwallowsErrors,
+    /// Sinks are not told of interruptions.
+    HidesInterruptions,
+    /// Sinks are told twice.
+    RepeatsInterruptions,
+    /// Excluded connections don't travel.
+    ForgetsExceptions,
+    /// More is said to be proven than is.
+    Overstates,
+    /// What is refused is delivered here all the same.
+    HalfRefuses,
+    /// A full queue gives another envelope back.
+    ExchangesEnvelopes,
+    /// After closing, envelopes are still taken.
+    NeverCloses,
+    /// Sinks may publish.
+    LetsSinksPublish,
+}
