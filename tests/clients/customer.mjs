@@ -2,12 +2,12 @@
 
 import { HubConnectionBuilder, LogLevel } from '@microsoft/signalr';
 
-/** Logs in at `site` and connects there. Each of its requests is a TCP connection of its own. */
+/** Logs in at `site` and connects there. */
 export async function connectCustomer(t, site, user) {
   const token = await logIn(site, user);
   const connection = new HubConnectionBuilder()
-    .withUrl(`${site}/hubs/orders`, { accessTokenFactory: () => token, headers: { connection: 'close' } })
-    .configureLogging(LogLevel.Error)
+    .withUrl(`${site}/hubs/orders`, { accessTokenFactory: () => token })
+    .configureLogging(LogLevel.None)
     .build();
   const told = queue();
   const watched = queue();

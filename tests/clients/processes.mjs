@@ -11,7 +11,9 @@ const programs = process.env.BACKPLANE_PROGRAMS ?? 'target/debug';
 /** A started program: its lines are awaited, and it ends with the test. */
 class Program {
   constructor(t, name, args) {
-    this.child = spawn(join(programs, name), args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.child = spawn(join(programs, name), args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    this.log = [];
+    createInterface({ input: this.child.stderr }).on('line', (line) => this.log.push(line) > 20 && this.log.shift());
     this.heard = [];
     this.waiting = [];
     createInterface({ input: this.child.stdout }).on('line', (line) => {
@@ -29,7 +31,7 @@ class Program {
       const look = (code) => {
         const match = this.heard.slice(from).map((line) => line.match(pattern)).find(Boolean);
         if (match) found(match);
-        else if (code !== undefined) failed(new Error(`ended (${code}) before a line like ${pattern}`));
+        else if (code !== undefined) failed(new Error(`ended (${code}) before a line like ${pattern}:\n${this.log.join('\n')}`));
         return match;
       };
       if (!look()) this.waiting.push(look);

@@ -135,7 +135,12 @@ impl Shared {
 
     fn down(&self, cause: LinkError) {
         let since = self.probes.proven();
-        tracing::warn!(node = %self.id, %cause, "the backplane is down");
+        // Told loudly once, not at every attempt.
+        if matches!(&*self.link.borrow(), Link::Down { .. }) {
+            tracing::debug!(node = %self.id, %cause, "the backplane is still down");
+        } else {
+            tracing::warn!(node = %self.id, %cause, "the backplane is down");
+        }
         self.link.send_replace(match cause {
             LinkError::Mute { .. } => Link::Muted { since },
             cause => Link::Down { since, cause: Arc::new(cause) },

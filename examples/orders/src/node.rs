@@ -124,7 +124,7 @@ async fn place_order(
     let token = token.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     let user = match node.login.bearer().verify(token) {
         Ok(user) => user,
-        Err(error) => return (StatusCode::UNAUTHORIZED, error.to_string()).into_response(),
+        Err(rejection) => return rejection.into_response(),
     };
     match node.kitchen.place(user.id.as_deref().unwrap_or_default(), &order) {
         Ok(order_id) => {

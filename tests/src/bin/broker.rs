@@ -16,9 +16,14 @@ use backplane_tests::brokers::{
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match hold().await {
+fn main() -> ExitCode {
+    let ended = tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| {
+        let ended = runtime.block_on(hold());
+        // A read of standard input cannot be called off.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
