@@ -28,9 +28,10 @@ use crate::{
 /// take a task each otherwise. Memory is taken as it fills.
 const COMMANDS: usize = 65_536;
 
-/// The most messages that wait in one subscription. Above what a full socket buffer brings at once, so
-/// that only a reader that stays behind loses some. Memory is taken as it fills.
-const MESSAGES: usize = 16_384;
+/// The most messages that wait in one subscription; what comes on top is dropped. Above what a socket brings
+/// while the reader waits for its turn on a busy machine. Memory is taken as it fills, and bounded for all
+/// subscriptions together by the reader.
+const MESSAGES: usize = 65_536;
 
 /// How often a silent server is asked for a sign of life; after two without an answer the client
 /// library ends. The node's own probe is quicker: this ends what a dropped session leaves behind when the

@@ -16,7 +16,7 @@ use backplane_core::{
     wire::{Batch, Inbound, Refused, Session, Wire},
 };
 use futures_util::StreamExt;
-use tokio::task::JoinSet;
+use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{
     client,
@@ -25,8 +25,9 @@ use crate::{
     from_url::Server,
     notices::{History, Notices},
     publish::Publisher,
+    receive::Inflow,
     subject::Subjects,
-    subscribe::{Asking, Routes},
+    subscribe::Routes,
 };
 
 /// The largest body. With the longest header, 256 KiB, it fits into the default `max_payload` of 1 MiB.
@@ -113,11 +114,28 @@ impl fmt::Debug for NatsWire {
 }
 
 /// One connection of the client library, which never makes a second one.
-pub(crate) struct NatsSession {
-    client: Client,
-    subjects: Subjects,
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    pub(crate) subjects: Subjects,
+    pub(crate) notices: Arc<Notices>,
     fences: Arc<Fences>,
-    notices: Arc<Notices>,
+}
+
+impl Connection {
+    /// Sends a fence behind all that the client was given.
+    pub(crate) async fn send_fence(&self) -> Result<oneshot::Receiver<()>, LinkError> {
+        self.fences.send(&self.client).await.ok_or_else(|| self.notices.lost())
+    }
+
+    /// Sends a fence and waits for its return.
+    pub(crate) async fn pass_fence(&self) -> Result<(), LinkError> {
+        self.send_fence().await?.await.map_err(|_| self.notices.lost())
+    }
+}
+
+/// A connection and what works on it.
+pub(crate) struct NatsSession {
+    connection: Connection,
     publisher: Publisher,
     routes: Routes,
     /// Ended when dropped.
@@ -135,12 +153,12 @@ impl NatsSession {
         let inbox = client.new_inbox();
         let subscriber = client.subscribe(inbox.clone()).await.map_err(|_| notices.lost())?;
         let fences = Arc::new(Fences::new(inbox.into()));
-        let (routes, reader) = Routes::new(inbound.clone());
+        let (routes, reader) = Routes::new(Inflow::new(inbound.clone(), client.statistics()));
         let mut tasks = JoinSet::new();
         tasks.spawn(reader.run());
         tasks.spawn(keep(subscriber, Arc::clone(&fences), Arc::clone(&notices)));
-        let publisher = Publisher::default();
-        Ok(Self { client, subjects, fences, notices, publisher, routes, _tasks: tasks })
+        let connection = Connection { client, subjects, notices, fences };
+        Ok(Self { connection, publisher: Publisher::default(), routes, _tasks: tasks })
     }
 }
 
@@ -172,13 +190,11 @@ async fn keep(mut returned: Subscriber, fences: Arc<Fences>, notices: Arc<Notice
 #[async_trait]
 impl Session for NatsSession {
     async fn write(&self, batch: &Batch) -> Result<Vec<Refused<usize>>, LinkError> {
-        let Self { client, subjects, fences, notices, publisher, .. } = self;
-        publisher.write(batch, client, subjects, fences, notices).await
+        self.publisher.write(batch, &self.connection).await
     }
 
     async fn subscribe(&self, topics: &[Topic]) -> Result<Vec<Refused<Topic>>, LinkError> {
-        let Self { client, subjects, fences, notices, routes, .. } = self;
-        routes.subscribe(topics, Asking { client, subjects, fences, notices }).await
+        self.routes.subscribe(topics, &self.connection).await
     }
 
     async fn unsubscribe(&self, topics: &[Topic]) -> Result<(), LinkError> {
@@ -188,12 +204,14 @@ impl Session for NatsSession {
 
     async fn close(&self) {
         // All that was written has come through its fence; what else there is may be lost.
-        let _ = self.client.flush().await;
+        let _ = self.connection.client.flush().await;
     }
 }
 
 impl fmt::Debug for NatsSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsSession").field("notices", &self.notices).finish_non_exhaustive()
+        f.debug_struct("NatsSession")
+            .field("notices", &self.connection.notices)
+            .finish_non_exhaustive()
     }
 }

@@ -4,10 +4,7 @@ use std::{
 };
 
 use async_nats::{Client, Subject};
-use backplane_core::LinkError;
 use tokio::sync::oneshot;
-
-use crate::notices::Notices;
 
 /// Messages of a session to itself.
 ///
@@ -33,7 +30,8 @@ impl Fences {
         Self { subject, waiting: Mutex::default() }
     }
 
-    /// Sends a fence behind everything given to `client` so far; the answer comes with its return.
+    /// Sends a fence behind everything given to `client` so far; the answer comes with its return. `None`
+    /// where the connection has ended.
     pub(crate) async fn send(&self, client: &Client) -> Option<oneshot::Receiver<()>> {
         let (returned, answer) = oneshot::channel();
         let number = {
@@ -49,14 +47,6 @@ impl Fences {
         let bytes = number.to_le_bytes().to_vec();
         client.publish(self.subject.clone(), bytes.into()).await.ok()?;
         Some(answer)
-    }
-
-    /// Sends a fence and waits for its return.
-    pub(crate) async fn pass(&self, client: &Client, notices: &Notices) -> Result<(), LinkError> {
-        match self.send(client).await {
-            Some(fence) => fence.await.map_err(|_| notices.lost()),
-            None => Err(notices.lost()),
-        }
     }
 
     /// A message arrived on the subject.

@@ -33,8 +33,9 @@
 //! What is proven is what the node's own server does. In a cluster, what is published right behind
 //! a confirmation by a node on another server may overtake the news of the subscription.
 //!
-//! A message that the client library has to drop, as its queue of 16,384 for a topic is full, is
-//! reported as an interruption too.
+//! A node that falls behind what arrives by 64 MiB gives its connection up, as the server would
+//! do; a message that the client library drops, as 65,536 wait on its topic, is reported as an
+//! interruption too.
 //!
 //! # For the server's administrator
 //!
@@ -67,6 +68,7 @@ mod files;
 mod from_url;
 mod notices;
 mod publish;
+mod receive;
 mod subject;
 mod subscribe;
 

@@ -127,7 +127,7 @@ impl Notices {
             self.impossible.send_modify(|count| *count += 1);
             return;
         }
-        if self.is_own(subject) {
+        if self.subjects.is_fence(subject) {
             return self.refuses_node(text);
         }
         self.history.subscriptions.store(true, Ordering::Release);
@@ -166,7 +166,7 @@ impl Notices {
     }
 
     fn refuses_publish(&self, subject: &str, text: &str) {
-        if self.is_own(subject) {
+        if self.subjects.is_fence(subject) {
             return self.refuses_node(text);
         }
         tracing::warn!(
@@ -175,9 +175,11 @@ impl Notices {
             "the broker refuses what is published"
         );
         let mut book = self.book();
-        if book.unpublishable.len() < UNPUBLISHABLE {
-            book.unpublishable.insert(subject.into(), text.into());
+        if book.unpublishable.len() >= UNPUBLISHABLE {
+            // They will be learnt again.
+            book.unpublishable.clear();
         }
+        book.unpublishable.insert(subject.into(), text.into());
         drop(book);
         self.history.publishes.store(true, Ordering::Release);
     }
@@ -189,10 +191,6 @@ impl Notices {
             address: self.address.clone(),
             reason: format!("{text}; allow publish and subscribe on {all}"),
         });
-    }
-
-    fn is_own(&self, subject: &str) -> bool {
-        subject.starts_with(&self.subjects.fences())
     }
 
     /// Whether subscriptions were refused before.

@@ -1,27 +1,23 @@
 use std::sync::Arc;
 
-use async_nats::{Client, Subject};
 use backplane_core::{
     ByteSize, LinkError,
-    wire::{Batch, Refused},
+    wire::{Batch, Frame, Refused},
 };
 use tokio::{sync::Mutex, task};
 
-use crate::{fence::Fences, notices::Notices, subject::Subjects};
+use crate::connection::Connection;
+
+/// The most bytes that the client is given before it has written them. It can't be told to forget any, and
+/// where a server does not read, they would go out late, beside those of the next connection.
+const GIVEN: usize = 256 * 1024;
 
 /// Writes batches on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Publisher {
     /// Whose turn it is to give messages to the client. A batch takes its place at its first poll
-    /// and keeps it over the awaits below, so that no later batch overtakes it. The client's queue
-    /// has room for all that a node has under way, so nobody waits here unless something is stuck.
+    /// and keeps it over the awaits below, so that no later batch overtakes it.
     turn: Mutex<()>,
-}
-
-/// A frame that was given to the client.
-struct Sent {
-    subject: Subject,
-    envelopes: Vec<usize>,
 }
 
 impl Publisher {
@@ -33,48 +29,54 @@ impl Publisher {
     pub(crate) async fn write(
         &self,
         batch: &Batch,
-        client: &Client,
-        subjects: &Subjects,
-        fences: &Fences,
-        notices: &Notices,
+        connection: &Connection,
     ) -> Result<Vec<Refused<usize>>, LinkError> {
-        let mut refused = Vec::new();
-        let write = async {
-            let (frames, mut sent) = (batch.frames(), Vec::new());
-            let largest = client.max_payload();
-            let turn = self.turn.lock().await;
-            for frame in frames {
-                let subject = subjects.of(&frame.topic);
-                let refusal = too_large(frame.bytes.len(), largest)
-                    .or_else(|| notices.unpublishable(&subject));
-                if let Some(reason) = refusal {
-                    refuse(&mut refused, &frame.envelopes, &reason);
-                    continue;
-                }
-                let publish = client.publish(subject.clone(), frame.bytes);
-                publish.await.map_err(|_| notices.lost())?;
-                sent.push(Sent { subject, envelopes: frame.envelopes });
-            }
-            if sent.is_empty() {
-                return Ok(());
-            }
-            let fence = fences.send(client).await;
-            drop(turn);
-            fence.ok_or_else(|| notices.lost())?.await.map_err(|_| notices.lost())?;
-            if notices.refuses_publishes() {
-                fences.pass(client, notices).await?;
-            }
-            for Sent { subject, envelopes } in sent {
-                if let Some(reason) = notices.unpublishable(&subject) {
-                    refuse(&mut refused, &envelopes, &reason);
-                }
-            }
-            Ok(())
-        };
         // A yield for fairness in the middle of a batch, or before its place is taken, would let the
         // next one pass.
-        task::unconstrained(write).await?;
+        let mut refused = task::unconstrained(self.write_in_turn(batch, connection)).await?;
         refused.sort_unstable_by_key(|refusal| refusal.what);
+        Ok(refused)
+    }
+
+    async fn write_in_turn(
+        &self,
+        batch: &Batch,
+        connection: &Connection,
+    ) -> Result<Vec<Refused<usize>>, LinkError> {
+        let Connection { client, subjects, notices, .. } = connection;
+        let lost = || notices.lost();
+        let frames = batch.frames();
+        let turn = self.turn.lock().await;
+        let (mut refused, mut sent, mut given) = (Vec::new(), Vec::new(), 0);
+        for Frame { topic, bytes, envelopes } in frames {
+            let subject = subjects.of(&topic);
+            let too_large = too_large(bytes.len(), client.max_payload());
+            if let Some(reason) = too_large.or_else(|| notices.unpublishable(&subject)) {
+                refuse(&mut refused, &envelopes, &reason);
+                continue;
+            }
+            if given > GIVEN {
+                client.flush().await.map_err(|_| lost())?;
+                given = 0;
+            }
+            given += bytes.len();
+            client.publish(subject.clone(), bytes).await.map_err(|_| lost())?;
+            sent.push((subject, envelopes));
+        }
+        if sent.is_empty() {
+            return Ok(refused);
+        }
+        let fence = connection.send_fence().await?;
+        drop(turn);
+        fence.await.map_err(|_| lost())?;
+        if notices.refuses_publishes() {
+            connection.pass_fence().await?;
+        }
+        for (subject, envelopes) in sent {
+            if let Some(reason) = notices.unpublishable(&subject) {
+                refuse(&mut refused, &envelopes, &reason);
+            }
+        }
         Ok(refused)
     }
 }

@@ -1,25 +1,18 @@
 use std::{
     collections::HashMap,
-    pin::Pin,
-    sync::{Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use async_nats::{Client, Subject, Subscriber};
-use backplane_core::{
-    LinkError, Topic,
-    wire::{Inbound, Refused},
-};
-use bytes::Bytes;
-use futures_util::{
-    Stream, StreamExt,
-    future::{AbortHandle, Abortable},
-    stream::FuturesUnordered,
-};
+use async_nats::{Subject, Subscriber};
+use backplane_core::{LinkError, Topic, wire::Refused};
+use futures_util::future::{AbortHandle, Abortable};
 use tokio::sync::mpsc;
 
-use crate::{fence::Fences, notices::Notices, subject::Subjects};
+use crate::{
+    connection::Connection,
+    receive::{Delivery, Inflow, Reader},
+};
 
 /// With care, this many topics are asked for at once: if all are refused, the client library's queue of
 /// events still holds what the server says.
@@ -28,32 +21,21 @@ const PORTION: usize = 64;
 /// How long the server may take to refuse the impossible, once it has answered a fence.
 const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Smaller payloads are copied. They come as slices of a read buffer of 64 KiB, and queues that are bounded
-/// by bytes would hold many times of what they count.
-const COPIED: usize = 16 * 1024;
-
 /// The subscriptions of one connection.
 #[derive(Debug)]
 pub(crate) struct Routes {
     active: Mutex<HashMap<Topic, AbortHandle>>,
     reader: mpsc::Sender<Vec<Abortable<Delivery>>>,
-    inbound: Inbound,
-}
-
-/// Who asks on behalf of [`Routes`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Asking<'a> {
-    pub(crate) client: &'a Client,
-    pub(crate) subjects: &'a Subjects,
-    pub(crate) fences: &'a Fences,
-    pub(crate) notices: &'a Notices,
+    inflow: Arc<Inflow>,
 }
 
 impl Routes {
     /// An empty table, and what reads for it.
-    pub(crate) fn new(inbound: Inbound) -> (Self, Reader) {
+    pub(crate) fn new(inflow: Inflow) -> (Self, Reader) {
         let (reader, added) = mpsc::channel(1);
-        (Self { active: Mutex::default(), reader, inbound }, Reader { added })
+        let inflow = Arc::new(inflow);
+        let routes = Self { active: Mutex::default(), reader, inflow: Arc::clone(&inflow) };
+        (routes, Reader { added, inflow })
     }
 
     /// Subscribes, and waits until the server routes each topic or has refused it.
@@ -64,29 +46,30 @@ impl Routes {
     pub(crate) async fn subscribe(
         &self,
         topics: &[Topic],
-        asking: Asking<'_>,
+        connection: &Connection,
     ) -> Result<Vec<Refused<Topic>>, LinkError> {
-        let subjects: Vec<Subject> = topics.iter().map(|it| asking.subjects.of(it)).collect();
-        asking.notices.ask(subjects.iter().map(Subject::as_str));
+        let notices = &connection.notices;
+        let subjects: Vec<Subject> = topics.iter().map(|it| connection.subjects.of(it)).collect();
+        notices.ask(subjects.iter().map(Subject::as_str));
         let mut refused = Vec::new();
-        let at_once = if asking.notices.refuses_subscriptions() {
+        let at_once = if notices.refuses_subscriptions() {
             None
         } else {
-            let subscribers = asking.subscribe(&subjects).await?;
+            let subscribers = subscribe(&subjects, connection).await?;
             // Two, as refusals take another way than fences: one in a hundred would be late for the first.
-            asking.fences.pass(asking.client, asking.notices).await?;
-            asking.fences.pass(asking.client, asking.notices).await?;
-            Some(subscribers).filter(|_| !asking.notices.refuses_subscriptions())
+            connection.pass_fence().await?;
+            connection.pass_fence().await?;
+            Some(subscribers).filter(|_| !notices.refuses_subscriptions())
         };
         if let Some(subscribers) = at_once {
             self.add(topics.iter().zip(subscribers)).await;
         } else {
             for (topics, subjects) in topics.chunks(PORTION).zip(subjects.chunks(PORTION)) {
-                let subscribers = asking.subscribe(subjects).await?;
-                asking.wait_for_refusals().await?;
+                let subscribers = subscribe(subjects, connection).await?;
+                wait_for_refusals(connection).await?;
                 let mut routed = Vec::with_capacity(topics.len());
                 for ((topic, subject), subscriber) in topics.iter().zip(subjects).zip(subscribers) {
-                    match asking.notices.refusal(subject) {
+                    match notices.refusal(subject) {
                         Some(reason) => refused.push(Refused { what: topic.clone(), reason }),
                         None => routed.push((topic, subscriber)),
                     }
@@ -94,7 +77,7 @@ impl Routes {
                 self.add(routed.into_iter()).await;
             }
         }
-        asking.notices.settled();
+        notices.settled();
         Ok(refused)
     }
 
@@ -105,8 +88,8 @@ impl Routes {
             let deliver = |(topic, subscriber): (&Topic, Subscriber)| {
                 let (stop, registration) = AbortHandle::new_pair();
                 active.insert(topic.clone(), stop.clone());
-                let inbound = self.inbound.clone();
-                Abortable::new(Delivery { subscriber, stop, inbound }, registration)
+                let inflow = Arc::clone(&self.inflow);
+                Abortable::new(Delivery { subscriber, stop, inflow }, registration)
             };
             routed.map(deliver).collect()
         };
@@ -125,84 +108,33 @@ impl Routes {
     }
 }
 
-impl Asking<'_> {
-    async fn subscribe(&self, subjects: &[Subject]) -> Result<Vec<Subscriber>, LinkError> {
-        let mut subscribers = Vec::with_capacity(subjects.len());
-        for subject in subjects {
-            let subscriber = self.client.subscribe(subject.clone()).await;
-            subscribers.push(subscriber.map_err(|_| self.notices.lost())?);
-        }
-        Ok(subscribers)
+async fn subscribe(
+    subjects: &[Subject],
+    connection: &Connection,
+) -> Result<Vec<Subscriber>, LinkError> {
+    let mut subscribers = Vec::with_capacity(subjects.len());
+    for subject in subjects {
+        let subscriber = connection.client.subscribe(subject.clone()).await;
+        subscribers.push(subscriber.map_err(|_| connection.notices.lost())?);
     }
-
-    /// Waits until all that the server had against the subscriptions so far was handled.
-    ///
-    /// It asks for what every server refuses. That refusal takes the same way as the others, behind them.
-    async fn wait_for_refusals(&self) -> Result<(), LinkError> {
-        let mut impossible = self.notices.impossible();
-        let before = *impossible.borrow_and_update();
-        self.subscribe(&[self.subjects.impossible()]).await?;
-        self.fences.pass(self.client, self.notices).await?;
-        let refused = impossible.wait_for(|count| *count > before);
-        match tokio::time::timeout(REFUSED_WITHIN, refused).await {
-            Ok(_) => Ok(()),
-            // Dropped, as too many came at once; then others may be missing too.
-            Err(_) => Err(LinkError::Lost {
-                reason:
-                    "too many refused subscriptions at once to tell which: trying again, with care"
-                        .to_owned(),
-            }),
-        }
-    }
+    Ok(subscribers)
 }
 
-/// One topic's messages on their way to the node. Ready when there will be no more.
-#[derive(Debug)]
-pub(crate) struct Delivery {
-    subscriber: Subscriber,
-    stop: AbortHandle,
-    inbound: Inbound,
-}
-
-impl Future for Delivery {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        while let Some(message) = ready!(Pin::new(&mut self.subscriber).poll_next(context)) {
-            // Looked at for each message: a new subscription of the topic may deliver already.
-            if self.stop.is_aborted() {
-                break;
-            }
-            self.inbound.frame(kept(message.payload));
-        }
-        Poll::Ready(())
-    }
-}
-
-fn kept(payload: Bytes) -> Bytes {
-    if payload.len() < COPIED { Bytes::copy_from_slice(&payload) } else { payload }
-}
-
-/// Reads all subscriptions of a connection in one task. Those with messages take turns; within one, the
-/// order is kept.
-#[derive(Debug)]
-pub(crate) struct Reader {
-    added: mpsc::Receiver<Vec<Abortable<Delivery>>>,
-}
-
-impl Reader {
-    /// Ends with the session; dropping it unsubscribes everything.
-    pub(crate) async fn run(mut self) {
-        let mut deliveries = FuturesUnordered::new();
-        loop {
-            tokio::select! {
-                added = self.added.recv() => match added {
-                    Some(added) => deliveries.extend(added),
-                    None => return,
-                },
-                // Given up, or at the end of the connection, which the keeper reports.
-                Some(_) = deliveries.next(), if !deliveries.is_empty() => {}
-            }
-        }
+/// Waits until all that the server had against the subscriptions so far was handled.
+///
+/// It asks for what every server refuses. That refusal takes the same way as the others, behind them.
+async fn wait_for_refusals(connection: &Connection) -> Result<(), LinkError> {
+    let mut impossible = connection.notices.impossible();
+    let before = *impossible.borrow_and_update();
+    subscribe(&[connection.subjects.impossible()], connection).await?;
+    connection.pass_fence().await?;
+    let refused = impossible.wait_for(|count| *count > before);
+    match tokio::time::timeout(REFUSED_WITHIN, refused).await {
+        Ok(_) => Ok(()),
+        // Dropped, as too many came at once; then others may be missing too.
+        Err(_) => Err(LinkError::Lost {
+            reason: "too many refused subscriptions at once to tell which: asking again, with care"
+                .to_owned(),
+        }),
     }
 }

@@ -1,0 +1,147 @@
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use async_nats::{Message, Statistics, Subscriber};
+use backplane_core::{ByteSize, LinkError, wire::Inbound};
+use bytes::Bytes;
+use futures_util::{
+    Stream, StreamExt,
+    future::{AbortHandle, Abortable},
+    stream::FuturesUnordered,
+};
+use tokio::{sync::mpsc, task};
+
+/// The most that may have been read from the socket and not yet been delivered: what a server by default
+/// keeps for a connection. The client library reads on however far behind its reader is, and bounds
+/// what waits by number alone.
+const BACKLOG: ByteSize = ByteSize::mib(64);
+
+/// Smaller payloads are copied. They come as slices of a read buffer of 64 KiB, and queues that are
+/// bounded by bytes would hold many times of what they count.
+const COPIED: usize = 16 * 1024;
+
+/// What the protocol adds to a message, about.
+const AROUND: u64 = 24;
+
+/// The way from the client library's queues to the node. Used by one task.
+pub(crate) struct Inflow {
+    inbound: Inbound,
+    statistics: Arc<Statistics>,
+    /// How much had been read when everything read was last delivered.
+    caught_up: AtomicU64,
+    /// How much was delivered since then.
+    delivered: AtomicU64,
+}
+
+impl Inflow {
+    pub(crate) fn new(inbound: Inbound, statistics: Arc<Statistics>) -> Self {
+        Self { inbound, statistics, caught_up: AtomicU64::new(0), delivered: AtomicU64::new(0) }
+    }
+
+    fn deliver(&self, message: Message) {
+        let size = message.length as u64 + AROUND;
+        self.inbound.frame(kept(message.payload));
+        let delivered = self.delivered.load(Ordering::Relaxed) + size;
+        self.delivered.store(delivered, Ordering::Relaxed);
+        let handled = self.caught_up.load(Ordering::Relaxed) + delivered;
+        if self.read().saturating_sub(handled) > BACKLOG.as_u64() {
+            let reason = format!("this node reads too slowly: {BACKLOG} wait to be delivered");
+            self.inbound.lost(LinkError::Lost { reason });
+        }
+    }
+
+    fn read(&self) -> u64 {
+        self.statistics.in_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Nothing waited any more when this much had been read.
+    fn caught_up(&self, read: u64) {
+        self.caught_up.store(read, Ordering::Relaxed);
+        self.delivered.store(0, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Inflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inflow").field("inbound", &self.inbound).finish_non_exhaustive()
+    }
+}
+
+fn kept(payload: Bytes) -> Bytes {
+    if payload.len() < COPIED { Bytes::copy_from_slice(&payload) } else { payload }
+}
+
+/// One topic's messages on their way to the node. Ready when there will be no more.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) subscriber: Subscriber,
+    pub(crate) stop: AbortHandle,
+    pub(crate) inflow: Arc<Inflow>,
+}
+
+impl Future for Delivery {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        while let Some(message) = ready!(Pin::new(&mut self.subscriber).poll_next(context)) {
+            // Looked at for each message: a new subscription of the topic may deliver already.
+            if self.stop.is_aborted() {
+                break;
+            }
+            self.inflow.deliver(message);
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Reads all subscriptions of a connection in one task. Those with messages take turns; within one, the
+/// order is kept.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) added: mpsc::Receiver<Vec<Abortable<Delivery>>>,
+    pub(crate) inflow: Arc<Inflow>,
+}
+
+impl Reader {
+    /// Ends with the session; dropping it unsubscribes everything.
+    pub(crate) async fn run(mut self) {
+        let mut deliveries = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                added = self.added.recv() => match added {
+                    Some(added) => deliveries.extend(added),
+                    None => return,
+                },
+                // Given up, or at the end of the connection, which the keeper reports.
+                () = one_ends(&mut deliveries, &self.inflow) => {}
+            }
+        }
+    }
+}
+
+/// Delivers until a subscription ends.
+async fn one_ends(deliveries: &mut FuturesUnordered<Abortable<Delivery>>, inflow: &Inflow) {
+    std::future::poll_fn(|context| {
+        let read = inflow.read();
+        match deliveries.poll_next_unpin(context) {
+            Poll::Ready(Some(_)) => Poll::Ready(()),
+            // There are none.
+            Poll::Ready(None) => Poll::Pending,
+            Poll::Pending => {
+                // Otherwise it is only the turn of other tasks.
+                if task::coop::has_budget_remaining() {
+                    inflow.caught_up(read);
+                }
+                Poll::Pending
+            }
+        }
+    })
+    .await;
+}
