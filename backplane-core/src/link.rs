@@ -67,6 +67,14 @@ pub enum LinkError {
         /// What the broker said; never holds a secret.
         reason: String,
     },
+    /// The broker knows the user, but the user's access rules forbid what every node does.
+    #[error("the broker at {address} denies its user what every node does: {reason}")]
+    Denied {
+        /// Host and port as configured.
+        address: String,
+        /// What is denied, and which rule would allow it.
+        reason: String,
+    },
     /// Something answers, but not the protocol of this transport.
     #[error(
         "what listens at {address} is not a usable {expected}: {reason}; check the URL's scheme and port"
@@ -105,7 +113,9 @@ pub enum LinkError {
         source: BoxError,
     },
     /// The broker did not answer in time.
-    #[error("the broker did not answer within {waited:?} while {doing}")]
+    #[error(
+        "the broker did not answer within {waited:?} while {doing}: check host and port, and whether it wants TLS"
+    )]
     TimedOut {
         /// What was being done.
         doing: &'static str,

@@ -1,5 +1,5 @@
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque, btree_map::Entry},
     future::Future,
     pin::Pin,
     sync::{
@@ -75,7 +75,8 @@ pub(crate) struct Ledger {
 struct Book {
     /// Outcomes of runs, each with the last number of its run, oldest first.
     runs: VecDeque<(u64, Result<Receipt, PublishError>)>,
-    waiters: Vec<(u64, Waker)>,
+    /// Who waits, by number.
+    waiters: BTreeMap<u64, Waker>,
 }
 
 /// How many runs are remembered. A ticket that is first asked when its run has been forgotten
@@ -85,15 +86,14 @@ const RUNS: usize = 1024;
 impl Ledger {
     /// All numbers up to `last` that have no outcome yet have this one.
     pub(crate) fn settle(&self, last: u64, outcome: Result<Receipt, PublishError>) {
-        let mut woken = Vec::new();
-        {
+        let woken = {
             let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
             if last <= self.settled.load(Ordering::Relaxed) {
                 return;
             }
             match book.runs.back_mut() {
                 Some((end, Ok(before))) if outcome.as_ref().is_ok_and(|now| now == before) => {
-                    *end = last
+                    *end = last;
                 }
                 _ => book.runs.push_back((last, outcome)),
             }
@@ -101,23 +101,20 @@ impl Ledger {
                 book.runs.pop_front();
             }
             self.settled.store(last, Ordering::Release);
-            book.waiters.retain(|(number, waker)| {
-                let waits = *number > last;
-                if !waits {
-                    woken.push(waker.clone());
-                }
-                waits
-            });
-        }
-        woken.into_iter().for_each(Waker::wake);
+            let waiting = book.waiters.split_off(&last.saturating_add(1));
+            std::mem::replace(&mut book.waiters, waiting)
+        };
+        woken.into_values().for_each(Waker::wake);
     }
 
     fn poll(&self, number: u64, context: &Context<'_>) -> Poll<Result<Receipt, PublishError>> {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         if self.settled.load(Ordering::Acquire) < number {
-            match book.waiters.iter_mut().find(|(waiting, _)| *waiting == number) {
-                Some((_, waker)) => waker.clone_from(context.waker()),
-                None => book.waiters.push((number, context.waker().clone())),
+            match book.waiters.entry(number) {
+                Entry::Occupied(mut waker) => waker.get_mut().clone_from(context.waker()),
+                Entry::Vacant(place) => {
+                    place.insert(context.waker().clone());
+                }
             }
             return Poll::Pending;
         }

@@ -57,7 +57,7 @@ impl Subscriber {
         let spare = [subscriber.channels.spare().to_owned()];
         match subscriber.receiving.change(Change::Unsubscribe, &spare).await {
             Ok(()) => Ok(subscriber),
-            Err(error) if error::is_refusal(&error) => Err(LinkError::Authentication {
+            Err(error) if error::is_refusal(&error) => Err(LinkError::Denied {
                 address: endpoint.address().to_owned(),
                 reason: format!(
                     "{}; its access rules need +subscribe +unsubscribe +publish",

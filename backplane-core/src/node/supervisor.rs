@@ -89,6 +89,9 @@ async fn supervise(
     }
 }
 
+/// A port that keeps silent is often the wrong one, or speaks TLS.
+const CONNECTING: &str = "connecting; check host and port, and whether it wants TLS";
+
 /// Connects, subscribes everything desired, and proves that the connection delivers.
 async fn prepare<W: Wire>(
     wire: &W,
@@ -99,7 +102,7 @@ async fn prepare<W: Wire>(
     let waited = options.connect_deadline;
     let session = match tokio::time::timeout(waited, wire.connect(inbound.clone())).await {
         Ok(session) => session?,
-        Err(_) => return Err(LinkError::TimedOut { doing: "connecting", waited }),
+        Err(_) => return Err(LinkError::TimedOut { doing: CONNECTING, waited }),
     };
     shared.subscribe_desired(&session, options.answer_deadline).await?;
     shared.probe(&session, options).await?;
