@@ -134,11 +134,10 @@ impl HubBuilder {
         let (desk, errands) = Desk::new();
         let local = Arc::new(Local::new(backplane.node(), &self.options, desk));
         let connections = Arc::new(Connections::default());
-        let routing = Routing::new(backplane, &name, &local, &connections)?;
+        let routing = Routing::new(backplane, &name, &local, &connections, &self.options)?;
         let registrar = Registrar::new(self.options.announcements);
         let shared = Arc::new(Shared {
             name,
-            options: self.options,
             policy: self.policy,
             methods: self.methods,
             states: self.states,

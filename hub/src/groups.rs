@@ -159,7 +159,7 @@ impl Shared {
 
     /// Asks the node that has a connection; an outcome that this returns is a success.
     async fn ask_connection(&self, id: &str, question: Question) -> Result<Outcome, GroupError> {
-        let asked = self.routing.ask_connection(&self.local, &self.options, id, question);
+        let asked = self.routing.ask_connection(id, question);
         match asked.await {
             Ok(outcome @ (Outcome::Done | Outcome::DoneHereOnly)) => Ok(outcome),
             Ok(Outcome::Failed(reason)) => Err(GroupError::Refused { reason }),

@@ -15,7 +15,6 @@ use crate::{
     front::Registrar,
     members::{Audiences, Connections, Local},
     method::{Methods, States},
-    options::HubOptions,
     protocol::MOST,
     routing::Routing,
 };
@@ -30,7 +29,6 @@ pub struct Hub(pub(crate) Arc<Shared>);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
-    pub(crate) options: HubOptions,
     pub(crate) policy: Policy,
     pub(crate) methods: Methods,
     pub(crate) states: States,

@@ -51,8 +51,7 @@ impl Hub {
         if hub.is_closing() {
             return Err(OpenError::Closed);
         }
-        let own =
-            connection.subscription.insert(hub.routing.subscribe_connection(member, &hub.local)?);
+        let own = connection.subscription.insert(hub.routing.subscribe_connection(member)?);
         let user = member.user.as_ref().and_then(|user| user.id.as_deref());
         let user = match user.filter(|id| !id.is_empty()) {
             Some(id) => {
@@ -131,7 +130,7 @@ impl Connection {
     /// by policy: if it does not fit, the connection ends as [`End::TooSlow`].
     pub fn reply(&self, bytes: Bytes) {
         if self.member.queue.reply(bytes, &self.hub.local.limits) {
-            self.hub.local.counters.closed_slow.add(1);
+            self.hub.local.closed_slow(&self.member);
         }
     }
 

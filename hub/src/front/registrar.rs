@@ -99,7 +99,7 @@ impl Hub {
             return hub.registrar.grant(id, (registrar, hub.local.asking.number()));
         }
         let question = Question::Claim(id.as_str().into());
-        match hub.routing.ask_node(&hub.local, &hub.options, registrar, question).await {
+        match hub.routing.ask_node(registrar, question).await {
             Ok(Outcome::Done | Outcome::DoneHereOnly) => Ok(()),
             Ok(Outcome::AlreadyClaimed) => Err(ClaimError::AlreadyClaimed),
             Ok(Outcome::Failed(reason)) | Err(Silence::Unavailable(reason)) => {

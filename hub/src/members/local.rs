@@ -60,12 +60,17 @@ impl Local {
                 Pushed::Ending => tally.ending += 1,
                 Pushed::Closed => {
                     tally.slow += 1;
-                    tally.closed += 1;
-                    tracing::warn!(connection = %member.id, "a client is too slow and is closed");
+                    self.closed_slow(member);
                 }
             }
         }
         self.count(&tally);
+    }
+
+    /// A connection was ended, as it takes its messages too slowly.
+    pub(crate) fn closed_slow(&self, member: &Member) {
+        self.counters.closed_slow.add(1);
+        tracing::warn!(connection = %member.id, "a client takes its messages too slowly: closed");
     }
 
     fn count(&self, tally: &Tally) {
@@ -73,7 +78,6 @@ impl Local {
         self.counters.dropped_slow.add(tally.slow);
         self.counters.dropped_ending.add(tally.ending);
         self.counters.dropped_protocol.add(tally.protocol);
-        self.counters.closed_slow.add(tally.closed);
     }
 }
 
@@ -84,5 +88,4 @@ struct Tally {
     slow: u64,
     ending: u64,
     protocol: u64,
-    closed: u64,
 }

@@ -6,10 +6,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use backplane_core::{Envelope, Link, NodeId, PublishError, Topic};
+use bytes::Bytes;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -19,7 +19,6 @@ use super::{
     Routed, Routing, offer,
     question::{Letter, Outcome, Question},
 };
-use crate::{HubOptions, members::Local};
 
 /// Why a question has no outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +59,12 @@ const MOST: usize = 65_536;
 /// A question is put this many times in the time within which it has to be accepted.
 const REPEATS: u32 = 4;
 
-/// How often a node that is late itself starts to wait anew.
-const PATIENCE: u32 = 3;
+/// How often a node that did not run in time starts to wait anew.
+const WINDOWS: u32 = 4;
+
+/// How often a question is put beyond that while the link is not seen to deliver: with the default
+/// times, for longer than a link takes to be declared mute.
+const DEAF: u32 = 20;
 
 impl Asking {
     /// The number of a new question.
@@ -146,12 +149,56 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// How long silence may last before it means that nobody is there.
+///
+/// It counts only while this node runs and its link is seen to deliver: the question is put again
+/// where it may be this node that did not hear.
+#[derive(Debug)]
+struct Patience {
+    put: u32,
+    windows: u32,
+    deaf: u32,
+    /// The probes of the link that had come back when the window began; 0 where there are none.
+    probes: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    AskAgain,
+    Nobody,
+    /// This node would not have heard an answer.
+    Deaf,
+}
+
+impl Patience {
+    const fn new(probes: u64) -> Self {
+        Self { put: 0, windows: 1, deaf: 0, probes }
+    }
+
+    /// What to do when it is time to ask. `late` says that this node did not run in time.
+    fn judge(&mut self, late: bool, probes: u64) -> Verdict {
+        if self.put < REPEATS {
+            self.put += 1;
+            return Verdict::AskAgain;
+        }
+        if late {
+            self.windows += 1;
+            self.put = 1;
+            self.probes = probes;
+            return if self.windows > WINDOWS { Verdict::Deaf } else { Verdict::AskAgain };
+        }
+        if self.probes == 0 || probes > self.probes {
+            return Verdict::Nobody;
+        }
+        self.deaf += 1;
+        if self.deaf > DEAF { Verdict::Deaf } else { Verdict::AskAgain }
+    }
+}
+
 impl Routing {
     /// Asks the node that has a connection.
     pub(crate) async fn ask_connection(
         &self,
-        local: &Local,
-        options: &HubOptions,
         id: &str,
         question: Question,
     ) -> Result<Outcome, Silence> {
@@ -159,18 +206,16 @@ impl Routing {
         if id.is_empty() || !topic.fits() {
             return Err(Silence::Nobody);
         }
-        self.ask(local, options, &topic, question).await
+        self.ask(&topic, question).await
     }
 
     /// Asks the hub on another node.
     pub(crate) async fn ask_node(
         &self,
-        local: &Local,
-        options: &HubOptions,
         node: NodeId,
         question: Question,
     ) -> Result<Outcome, Silence> {
-        self.ask(local, options, &Topic::node(&self.hub, node), question).await
+        self.ask(&Topic::node(&self.hub, node), question).await
     }
 
     /// Asks whoever has `topic`, and waits for the outcome.
@@ -178,25 +223,19 @@ impl Routing {
     /// The asked node says at once that it has the question, and later what came of it. The
     /// question is repeated until the first of these comes, which the other side recognises by its
     /// number. Silence means that nobody is there only if this node could have heard an answer.
-    async fn ask(
-        &self,
-        local: &Local,
-        options: &HubOptions,
-        topic: &Topic,
-        question: Question,
-    ) -> Result<Outcome, Silence> {
-        local.counters.requests.add(1);
+    async fn ask(&self, topic: &Topic, question: Question) -> Result<Outcome, Silence> {
+        self.local.counters.requests.add(1);
         let mut link = self.backplane.link();
-        self.can_hear(&mut link, options.answer_within).await?;
-        let Some(mut waiting) = local.asking.begin() else {
+        self.can_hear(&mut link).await?;
+        let Some(mut waiting) = self.local.asking.begin() else {
             return Err(Silence::Unavailable("too many questions wait for an answer".into()));
         };
         let body = Letter::Ask(question, waiting.number).encode();
         let outcome = tokio::select! {
             biased;
-            outcome = self.insist(&mut waiting, topic, &body, options) => outcome,
-            // Any change of an up link is for the worse.
+            // Any change of an up link is for the worse. An outcome that came before it still counts.
             _ = link.changed() => Err(Silence::Unavailable(why(&link.borrow()))),
+            outcome = self.insist(&mut waiting, topic, &body) => outcome,
         };
         outcome.or_else(|silence| waiting.give_up().ok_or(silence))
     }
@@ -206,47 +245,45 @@ impl Routing {
         &self,
         waiting: &mut Waiting<'_>,
         topic: &Topic,
-        body: &bytes::Bytes,
-        options: &HubOptions,
+        body: &Bytes,
     ) -> Result<Outcome, Silence> {
-        let step = options.answer_within / REPEATS;
-        let mut windows = 1;
-        let mut asked = 0;
-        let mut until = Instant::now();
+        let step = self.answer_within / REPEATS;
+        let mut patience = Patience::new(self.backplane.stats().probes);
+        let mut next = Instant::now();
         let mut result_until = None;
         loop {
             let known = waiting.progress.borrow_and_update().clone();
             match known {
                 Progress::Done(outcome) => return Ok(outcome),
-                Progress::Accepted => {
-                    let deadline =
-                        *result_until.get_or_insert_with(|| Instant::now() + options.result_within);
-                    if Instant::now() >= deadline {
-                        let reason =
-                            "its node works on it, but did not say in time what came of it";
-                        return Err(Silence::Unavailable(reason.into()));
-                    }
+                Progress::Accepted if result_until.is_none() => {
+                    result_until = Some(Instant::now() + self.result_within);
                 }
-                Progress::Asked => {}
+                _ => {}
             }
             let now = Instant::now();
-            if now >= until {
-                // A node that was not running could not have heard anything.
-                let late = now - until > step;
-                if result_until.is_none() && asked >= REPEATS {
-                    if !late || windows >= PATIENCE {
-                        return Err(Silence::Nobody);
+            if result_until.is_some_and(|deadline| now >= deadline) {
+                let reason = "its node works on it, but did not say in time what came of it";
+                return Err(Silence::Unavailable(reason.into()));
+            }
+            if now >= next {
+                let accepted = result_until.is_some();
+                let late = now - next > step;
+                if !accepted {
+                    match patience.judge(late, self.backplane.stats().probes) {
+                        Verdict::AskAgain => {}
+                        Verdict::Nobody => return Err(Silence::Nobody),
+                        Verdict::Deaf => {
+                            let reason =
+                                "this node is too busy, or its link too slow, to hear an answer";
+                            return Err(Silence::Unavailable(reason.into()));
+                        }
                     }
-                    windows += 1;
-                    asked = 0;
                 }
-                asked += 1;
                 self.put(topic, body).await?;
                 // Once accepted, it is put again only in case the outcome was lost on its way.
-                until = Instant::now()
-                    + if result_until.is_some() { options.answer_within } else { step };
+                next = Instant::now() + if accepted { self.answer_within } else { step };
             }
-            let wake = result_until.map_or(until, |deadline| deadline.min(until));
+            let wake = result_until.map_or(next, |deadline| deadline.min(next));
             tokio::select! {
                 biased;
                 // The sender is in the book for as long as this waits.
@@ -256,7 +293,7 @@ impl Routing {
         }
     }
 
-    async fn put(&self, topic: &Topic, body: &bytes::Bytes) -> Result<(), Silence> {
+    async fn put(&self, topic: &Topic, body: &Bytes) -> Result<(), Silence> {
         let envelope = Envelope::new(topic.clone(), body.clone());
         let outcome = match offer(&*self.backplane, envelope).await {
             Ok(ticket) => ticket.await.map(drop),
@@ -270,13 +307,9 @@ impl Routing {
     }
 
     /// Waits until an answer could arrive: the link is up and this node's own topic routed.
-    async fn can_hear(
-        &self,
-        link: &mut watch::Receiver<Link>,
-        patience: Duration,
-    ) -> Result<(), Silence> {
+    async fn can_hear(&self, link: &mut watch::Receiver<Link>) -> Result<(), Silence> {
         let started = link.wait_for(|link| !matches!(link, Link::Connecting));
-        let state = match tokio::time::timeout(patience, started).await {
+        let state = match tokio::time::timeout(self.answer_within, started).await {
             Ok(Ok(state)) if state.is_up() => Ok(()),
             Ok(Ok(state)) => Err(why(&state)),
             Ok(Err(_)) => Err("the backplane is closed".into()),
@@ -297,5 +330,44 @@ fn why(link: &Link) -> Arc<str> {
         Link::Muted { .. } => "the link to the broker delivers nothing".into(),
         Link::Closed => "the backplane is closed".into(),
         _ => "the link to the broker was interrupted".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DEAF, Patience, REPEATS, Verdict, WINDOWS};
+
+    /// How many questions are put, and what is concluded then.
+    fn ask(mut patience: Patience, mut step: impl FnMut(u32) -> (bool, u64)) -> (u32, Verdict) {
+        let mut put = 0;
+        loop {
+            let (late, probes) = step(put);
+            match patience.judge(late, probes) {
+                Verdict::AskAgain => put += 1,
+                verdict => return (put, verdict),
+            }
+        }
+    }
+
+    #[test]
+    fn silence_counts_while_this_node_runs_and_its_link_delivers() {
+        assert_eq!(ask(Patience::new(7), |_| (false, 8)), (REPEATS, Verdict::Nobody));
+        // A backplane without probes: there is nothing to go by.
+        assert_eq!(ask(Patience::new(0), |_| (false, 0)), (REPEATS, Verdict::Nobody));
+    }
+
+    #[test]
+    fn a_link_that_is_not_seen_to_deliver_proves_nothing() {
+        let probe_after_six = ask(Patience::new(7), |put| (false, if put < 6 { 7 } else { 8 }));
+        assert_eq!(probe_after_six, (6, Verdict::Nobody));
+        assert_eq!(ask(Patience::new(7), |_| (false, 7)), (REPEATS + DEAF, Verdict::Deaf));
+    }
+
+    #[test]
+    fn a_node_that_stood_still_asks_anew() {
+        let once = ask(Patience::new(7), |put| (put == REPEATS, 8 + u64::from(put)));
+        assert_eq!(once, (2 * REPEATS, Verdict::Nobody));
+        let always = ask(Patience::new(7), |put| (true, 8 + u64::from(put)));
+        assert_eq!(always, (WINDOWS * REPEATS, Verdict::Deaf));
     }
 }

@@ -7,12 +7,15 @@ mod publish;
 mod question;
 mod sinks;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use backplane_core::{Backplane, Link, Sink, SubscribeError, Subscription, Topic};
 use futures_util::FutureExt;
 
-use crate::members::{Audience, Connections, Local, Member};
+use crate::{
+    HubOptions,
+    members::{Audience, Connections, Local, Member},
+};
 pub(crate) use asking::{Asking, Silence};
 pub(crate) use desk::{Asker, Desk, run};
 pub(crate) use publish::Parcel;
@@ -25,6 +28,9 @@ use sinks::{Everyone, Node, Own};
 pub(crate) struct Routing {
     pub(crate) backplane: Arc<dyn Backplane>,
     hub: Arc<str>,
+    local: Arc<Local>,
+    answer_within: Duration,
+    result_within: Duration,
     /// `All`, and this node's own topic.
     subscription: Subscription,
 }
@@ -43,6 +49,7 @@ impl Routing {
         hub: &Arc<str>,
         local: &Arc<Local>,
         connections: &Arc<Connections>,
+        options: &HubOptions,
     ) -> Result<Self, SubscribeError> {
         let everyone: Arc<dyn Sink> = Arc::new(Everyone {
             hub: Arc::clone(hub),
@@ -52,7 +59,14 @@ impl Routing {
         let node: Arc<dyn Sink> = Arc::new(Node(Arc::clone(local)));
         let own = Topic::node(hub, local.node);
         let subscription = backplane.subscribe(&[(Topic::all(hub), everyone), (own, node)])?;
-        Ok(Self { backplane, hub: Arc::clone(hub), subscription })
+        Ok(Self {
+            backplane,
+            hub: Arc::clone(hub),
+            local: Arc::clone(local),
+            answer_within: options.answer_within,
+            result_within: options.result_within,
+            subscription,
+        })
     }
 
     pub(crate) fn subscribe_group(
@@ -74,9 +88,8 @@ impl Routing {
     pub(crate) fn subscribe_connection(
         &self,
         member: &Arc<Member>,
-        local: &Arc<Local>,
     ) -> Result<Subscription, SubscribeError> {
-        let own = Own { local: Arc::clone(local), member: Arc::clone(member) };
+        let own = Own { local: Arc::clone(&self.local), member: Arc::clone(member) };
         self.backplane.subscribe(&[(Topic::connection(&self.hub, &member.id), Arc::new(own))])
     }
 
@@ -92,12 +105,14 @@ impl Routing {
             return outcome.map(|()| Routed::Everywhere);
         }
         let mut link = self.backplane.link();
+        let waits = |link: &Link| matches!(link, Link::Connecting | Link::Up { .. });
         tokio::select! {
             biased;
             outcome = confirmed => outcome.map(|()| Routed::Everywhere),
-            down = link.wait_for(|link| matches!(link, Link::Down { .. } | Link::Muted { .. })) => {
-                down.map(|_| Routed::HereOnly).map_err(|_| SubscribeError::Closed)
-            }
+            other = link.wait_for(|link| !waits(link)) => match other.as_deref() {
+                Ok(Link::Closed) | Err(_) => Err(SubscribeError::Closed),
+                Ok(_) => Ok(Routed::HereOnly),
+            },
         }
     }
 }

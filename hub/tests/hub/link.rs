@@ -97,15 +97,21 @@ async fn a_question_whose_link_fails_meanwhile_is_unavailable_and_not_unknown() 
     let memory = Memory::start().await;
     let (one, two) = memory.hubs();
     let _client = Client::open(&two).await;
-    let before = one.backplane().stats().sent;
-    let asking = {
-        let one = one.clone();
-        tokio::spawn(async move { one.groups().add("nobody", "g").await })
-    };
-    until("the question", || one.backplane().stats().sent > before).await;
-    memory.stop().await;
-    let outcome = soon("the outcome", asking).await.unwrap();
-    assert!(matches!(outcome, Err(GroupError::Unavailable { .. })), "{outcome:?}");
+    for comes_back in [true, false] {
+        let before = one.backplane().stats().sent;
+        let asking = {
+            let one = one.clone();
+            tokio::spawn(async move { one.groups().add("nobody", "g").await })
+        };
+        until("the question", || one.backplane().stats().sent > before).await;
+        memory.stop().await;
+        if comes_back {
+            // Before the question would be repeated: it alone knows that an answer may be lost.
+            memory.restart().await;
+        }
+        let outcome = soon("the outcome", asking).await.unwrap();
+        assert!(matches!(outcome, Err(GroupError::Unavailable { .. })), "{outcome:?}");
+    }
 }
 
 #[tokio::test]

@@ -119,7 +119,9 @@ async fn silence_is_not_found_and_a_late_answer_is_withdrawn() {
     let started = tokio::time::Instant::now();
     let outcome = add(&one, "ghost").await.unwrap();
     assert!(matches!(outcome, Err(GroupError::NotFound)), "{outcome:?}");
-    assert_eq!(started.elapsed().as_millis() / 10, 100, "after one second");
+    // One second, and until the next probe has proven that an answer would have been heard.
+    let waited = started.elapsed().as_millis();
+    assert!((1000..1600).contains(&waited), "{waited} ms");
     let (_, number, ..) = stranger.next().await;
     for answer in [ACCEPTED, RESULT] {
         stranger.write_to_node(one.node(), answer, number, RESULT_DONE).await;
