@@ -48,6 +48,25 @@ pub trait Fixture: Debug + Send + Sync + 'static {
         Err(unable(Control::Stop))
     }
 
+    /// [`Control::Stop`]: ends the medium without a warning. Provided: [`stop`](Self::stop).
+    ///
+    /// # Errors
+    ///
+    /// It could not be ended.
+    async fn kill(&self) -> Outcome {
+        self.stop().await
+    }
+
+    /// [`Control::Cut`]: ends all connections of this kind while the medium goes on.
+    ///
+    /// # Errors
+    ///
+    /// They could not be ended.
+    async fn cut(&self, connections: Connections) -> Outcome {
+        let _ = connections;
+        Err(unable(Control::Cut))
+    }
+
     /// [`Control::Pause`]: freezes the medium: connections stay, nothing is answered.
     ///
     /// # Errors
@@ -95,6 +114,8 @@ pub enum Control {
     Prefix,
     /// [`Fixture::stop`] and [`Fixture::start`].
     Stop,
+    /// [`Fixture::cut`].
+    Cut,
     /// [`Fixture::pause`] and [`Fixture::resume`].
     Pause,
     /// [`Fixture::inject`].
@@ -110,6 +131,7 @@ impl Control {
         match self {
             Self::Prefix => "keep applications with different prefixes apart",
             Self::Stop => "stop and start the medium",
+            Self::Cut => "cut connections",
             Self::Pause => "pause the medium",
             Self::Inject => "inject bytes",
             Self::Census => "ask the medium whom it knows",
@@ -119,6 +141,15 @@ impl Control {
 
 pub(super) fn unable(control: Control) -> Stop {
     Stop::NotApplicable(format!("the fixture cannot {}", control.what()))
+}
+
+/// Which of the nodes' connections; where a node has only one, that is both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Connections {
+    /// Those on which nodes receive.
+    Receiving,
+    /// Those on which nodes publish.
+    Publishing,
 }
 
 /// How a node is to be.
@@ -149,10 +180,13 @@ impl Setup {
 
 /// Whom a medium knows. The absolute numbers mean nothing (the one who asks may be among them); scenarios
 /// compare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Census {
     /// Open connections.
     pub connections: u64,
     /// Subscriptions, over all connections.
     pub subscriptions: u64,
+    /// Requests to subscribe or unsubscribe that it has got since it started, if it counts them. One request may
+    /// name many topics.
+    pub requests: Option<u64>,
 }

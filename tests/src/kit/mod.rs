@@ -58,7 +58,7 @@
 //! `BACKPLANE_SEED=7`. `BACKPLANE_REPORT=file` collects all results as lines of JSON.
 //!
 //! A scenario is a plain function over a [`Stage`]. To write your own, take a [`Collector`], a [`fence()`]
-//! to prove that nothing arrives, and a [`Checker`] to account for every envelope.
+//! to prove that nothing arrives, and a [`Checker`] to account for every envelope; [`run()`] takes it.
 
 pub mod checker;
 mod collect;
@@ -74,11 +74,11 @@ mod stop;
 
 pub use checker::Checker;
 pub use collect::{Collector, confirmed, fence, publish, up};
-pub use fixture::{Census, Control, Fixture, Setup};
+pub use fixture::{Census, Connections, Control, Fixture, Setup};
 pub use fixtures::{MemoryFixture, NatsFixture, RedisFixture};
 pub use random::{Random, SEED, seed};
 pub use record::{Note, REPORT, Record, Verdict};
-pub use run::{Scenario, Subject, run_all};
+pub use run::{Scenario, Subject, run, run_all};
 pub use stage::Stage;
 pub(crate) use stop::ensure;
 pub use stop::{Doing, Outcome, SOON, Stop, eventually, within};

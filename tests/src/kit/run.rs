@@ -96,7 +96,7 @@ impl Subject {
             Ok(fixture) => {
                 record.medium = fixture.name();
                 let stage = Arc::new(Stage::new(fixture, seed));
-                let outcome = run(scenario, Arc::clone(&stage)).await;
+                let outcome = play(scenario, Arc::clone(&stage)).await;
                 record.notes = stage.take_notes();
                 outcome
             }
@@ -137,7 +137,7 @@ impl Subject {
     }
 }
 
-async fn run(scenario: Scenario, stage: Arc<Stage>) -> Outcome {
+async fn play(scenario: Scenario, stage: Arc<Stage>) -> Outcome {
     // In a task of its own, so that a panic fails this scenario only.
     let running = tokio::spawn((scenario.run)(stage));
     let abort = running.abort_handle();
@@ -164,7 +164,12 @@ fn failed(stop: Stop) -> Failed {
 /// promised or not applicable counts as ignored, with the reason.
 #[must_use]
 pub fn run_all(subjects: impl IntoIterator<Item = Subject>) -> ExitCode {
-    let scenarios = scenarios::all();
+    run(subjects, &scenarios::all())
+}
+
+/// [`run_all`] with other scenarios.
+#[must_use]
+pub fn run(subjects: impl IntoIterator<Item = Subject>, scenarios: &[Scenario]) -> ExitCode {
     let trials = subjects
         .into_iter()
         .flat_map(|subject| scenarios.iter().map(move |scenario| subject.trial(*scenario)))

@@ -43,6 +43,14 @@ pub(crate) enum Fault {
     Broadcasts,
     /// Bytes that are no envelope end the connection.
     HangsUpOnGarbage,
+    /// Each topic takes a request of its own.
+    AsksOneByOne,
+    /// What nobody is subscribed to is refused.
+    RefusesUnheard,
+    /// A new subscriber gets what was published before.
+    Replays,
+    /// What is published while the medium is paused never arrives.
+    LosesWhilePaused,
 
     // Of the pipeline.
     /// A node's own sinks hear its envelopes again.
@@ -57,16 +65,24 @@ pub(crate) enum Fault {
     HidesInterruptions,
     /// Sinks are told twice.
     RepeatsInterruptions,
-    /// Excluded connections don't travel.
-    ForgetsExceptions,
+    /// Excluded connections and traces don't travel.
+    ForgetsExtras,
     /// More is said to be proven than is.
     Overstates,
     /// What is refused is delivered here all the same.
     HalfRefuses,
     /// A full queue gives another envelope back.
     ExchangesEnvelopes,
-    /// After closing, envelopes are still taken.
+    /// Nobody is told that there is room.
+    NoRoom,
+    /// The node says that it was closed already, and takes envelopes.
     NeverCloses,
+    /// Sinks hear of what is published after their node was closed.
+    HearsOn,
+    /// Sinks hear of what is published after their subscription was dropped.
+    KeepsSinks,
+    /// The link is said to be up, whatever happens.
+    ClaimsUp,
     /// Sinks may publish.
     LetsSinksPublish,
 }

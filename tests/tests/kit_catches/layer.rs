@@ -20,15 +20,32 @@ use crate::fault::Fault;
 #[derive(Debug)]
 pub(crate) struct Layer {
     inner: Node,
+    /// Another node, that goes on after this one was closed.
+    ghost: Option<Node>,
     fault: Fault,
-    closed: AtomicBool,
+    closed: Arc<AtomicBool>,
+    /// Subscriptions that nobody can drop.
+    kept: Mutex<Vec<Subscription>>,
+    link: watch::Sender<Link>,
     /// The sinks, for what is delivered past the node.
     sinks: Mutex<Vec<(Topic, Arc<dyn Sink>)>>,
 }
 
 impl Layer {
-    pub(crate) fn new(inner: Node, fault: Fault) -> Self {
-        Self { inner, fault, closed: AtomicBool::new(false), sinks: Mutex::default() }
+    pub(crate) fn new(inner: Node, ghost: Option<Node>, fault: Fault) -> Self {
+        Self {
+            inner,
+            ghost,
+            fault,
+            closed: Arc::default(),
+            kept: Mutex::default(),
+            link: watch::Sender::new(Link::Up { epoch: 1 }),
+            sinks: Mutex::default(),
+        }
+    }
+
+    fn keep(&self, subscription: Subscription) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(subscription);
     }
 
     fn deliver(&self, envelope: &Envelope) {
@@ -54,8 +71,9 @@ impl Backplane for Layer {
     }
 
     fn try_publish(&self, mut envelope: Envelope) -> Result<Ticket, PublishError> {
-        if self.fault == Fault::ForgetsExceptions {
+        if self.fault == Fault::ForgetsExtras {
             envelope.except.clear();
+            envelope.trace = None;
         }
         let copy = envelope.clone();
         let answer = self.inner.try_publish(envelope);
@@ -70,8 +88,7 @@ impl Backplane for Layer {
             (Fault::ExchangesEnvelopes, Err(PublishError::Full(_))) => {
                 Err(PublishError::Full(Envelope::new(copy.topic, "another")))
             }
-            (Fault::NeverCloses, Err(PublishError::Closed))
-            | (Fault::LetsSinksPublish, Err(PublishError::InsideSink)) => {
+            (Fault::LetsSinksPublish, Err(PublishError::InsideSink)) => {
                 Ok(Ticket::known(Ok(Receipt::Accepted)))
             }
             (_, answer) => answer,
@@ -79,6 +96,9 @@ impl Backplane for Layer {
     }
 
     async fn room(&self, envelope: &Envelope) -> Result<(), PublishError> {
+        if self.fault == Fault::NoRoom {
+            std::future::pending::<()>().await;
+        }
         self.inner.room(envelope).await
     }
 
@@ -97,6 +117,18 @@ impl Backplane for Layer {
         if fault == Fault::HalfRefuses {
             let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
             sinks.extend(interest.iter().cloned());
+        }
+        if let Some(ghost) = &self.ghost {
+            let after = |(topic, sink): &(Topic, Arc<dyn Sink>)| {
+                let sink = After { sink: Arc::clone(sink), closed: Arc::clone(&self.closed) };
+                (topic.clone(), Arc::new(sink) as Arc<dyn Sink>)
+            };
+            self.keep(ghost.subscribe(&interest.iter().map(after).collect::<Vec<_>>())?);
+        }
+        if fault == Fault::KeepsSinks {
+            self.keep(self.inner.subscribe(interest)?);
+            let deaf = |(topic, _): &(Topic, _)| (topic.clone(), Arc::new(Deaf) as Arc<dyn Sink>);
+            return self.inner.subscribe(&interest.iter().map(deaf).collect::<Vec<_>>());
         }
         if !warps.contains(&fault) {
             return self.inner.subscribe(interest);
@@ -120,6 +152,9 @@ impl Backplane for Layer {
     }
 
     fn link(&self) -> watch::Receiver<Link> {
+        if self.fault == Fault::ClaimsUp {
+            return self.link.subscribe();
+        }
         self.inner.link()
     }
 
@@ -128,6 +163,9 @@ impl Backplane for Layer {
     }
 
     async fn close(&self, deadline: Duration) -> Result<Flushed, CloseError> {
+        if self.fault == Fault::NeverCloses {
+            return Err(CloseError::AlreadyClosed);
+        }
         self.closed.store(true, Ordering::Release);
         self.inner.close(deadline).await
     }
@@ -161,6 +199,29 @@ impl Sink for Warped {
                 self.sink.accept(event);
             }
             _ => self.sink.accept(event),
+        }
+    }
+}
+
+/// Hears nothing.
+#[derive(Debug)]
+struct Deaf;
+
+impl Sink for Deaf {
+    fn accept(&self, _: &Event) {}
+}
+
+/// Passes on what comes after the node was closed.
+#[derive(Debug)]
+struct After {
+    sink: Arc<dyn Sink>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Sink for After {
+    fn accept(&self, event: &Event) {
+        if self.closed.load(Ordering::Acquire) {
+            self.sink.accept(event);
         }
     }
 }

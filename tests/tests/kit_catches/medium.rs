@@ -15,7 +15,8 @@ use backplane_core::{
     Replay, Semantics, SubscriberOutage, Topic,
     wire::{Batch, Inbound, Refused, Session, Wire},
 };
-use backplane_tests::kit::{Census, Control, Fixture, Outcome, Setup};
+use backplane_tests::kit::{Census, Connections, Control, Fixture, Outcome, Setup};
+use tokio::sync::watch;
 
 use crate::{fault::Fault, layer::Layer};
 
@@ -28,22 +29,31 @@ pub(crate) struct Medium {
     fault: Fault,
     state: Arc<Mutex<State>>,
     count: Arc<AtomicU64>,
+    paused: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     stopped: bool,
-    stops: u64,
+    cuts: u64,
     next: u64,
     sessions: HashMap<u64, Inbound>,
     routes: HashMap<String, Vec<u64>>,
+    requests: u64,
+    /// The latest frame of each channel.
+    latest: HashMap<String, Vec<u8>>,
     /// What waits to be overtaken.
     held: Option<(Inbound, Vec<u8>)>,
 }
 
 impl Medium {
     pub(crate) fn with(fault: Fault) -> Self {
-        Self { fault, state: Arc::default(), count: Arc::default() }
+        Self {
+            fault,
+            state: Arc::default(),
+            count: Arc::default(),
+            paused: watch::Sender::new(false),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,19 +126,40 @@ impl Fixture for Medium {
 
     async fn node(&self, setup: Setup) -> Outcome<Arc<dyn Backplane>> {
         let prefix = setup.prefix.unwrap_or_default();
-        let node = Node::start(ToMedium { medium: self.clone(), prefix }, setup.options);
-        Ok(Arc::new(Layer::new(node, self.fault)))
+        let wire = || ToMedium { medium: self.clone(), prefix: prefix.clone() };
+        let ghost =
+            (self.fault == Fault::HearsOn).then(|| Node::start(wire(), setup.options.clone()));
+        Ok(Arc::new(Layer::new(Node::start(wire(), setup.options), ghost, self.fault)))
     }
 
     fn controls(&self) -> &[Control] {
-        &[Control::Prefix, Control::Stop, Control::Inject, Control::Census]
+        const ALL: &[Control] = &[
+            Control::Prefix,
+            Control::Stop,
+            Control::Cut,
+            Control::Pause,
+            Control::Inject,
+            Control::Census,
+        ];
+        ALL
     }
 
     async fn stop(&self) -> Outcome {
+        self.state().stopped = true;
+        self.cut(Connections::Receiving).await
+    }
+
+    async fn start(&self) -> Outcome {
+        let mut state = self.state();
+        state.stopped = false;
+        state.requests = 0;
+        Ok(())
+    }
+
+    async fn cut(&self, _: Connections) -> Outcome {
         let sessions: Vec<Inbound> = {
             let mut state = self.state();
-            state.stopped = true;
-            state.stops += 1;
+            state.cuts += 1;
             state.routes.clear();
             state.sessions.drain().map(|(_, inbound)| inbound).collect()
         };
@@ -136,8 +167,13 @@ impl Fixture for Medium {
         Ok(())
     }
 
-    async fn start(&self) -> Outcome {
-        self.state().stopped = false;
+    async fn pause(&self) -> Outcome {
+        self.paused.send_replace(true);
+        Ok(())
+    }
+
+    async fn resume(&self) -> Outcome {
+        self.paused.send_replace(false);
         Ok(())
     }
 
@@ -156,7 +192,8 @@ impl Fixture for Medium {
     async fn census(&self) -> Outcome<Census> {
         let state = self.state();
         let subscriptions = state.routes.values().map(Vec::len).sum::<usize>() as u64;
-        Ok(Census { connections: state.sessions.len() as u64, subscriptions })
+        let (connections, requests) = (state.sessions.len() as u64, Some(state.requests));
+        Ok(Census { connections, subscriptions, requests })
     }
 }
 
@@ -207,13 +244,31 @@ impl Wire for ToMedium {
 }
 
 impl OnMedium {
-    fn connected(&self) -> Result<(), LinkError> {
+    /// A paused medium answers when it goes on; whether it was paused.
+    async fn answered(&self) -> Result<bool, LinkError> {
+        let mut paused = self.medium.paused.subscribe();
+        let waited = *paused.borrow_and_update();
+        // The sender lives in the medium.
+        let _ = paused.wait_for(|paused| !*paused).await;
         let connected = self.medium.state().sessions.contains_key(&self.id);
-        if connected { Ok(()) } else { Err(gone()) }
+        if connected { Ok(waited) } else { Err(gone()) }
+    }
+
+    fn asked(&self, topics: &[Topic]) {
+        self.medium.state().requests += match self.medium.fault {
+            Fault::AsksOneByOne => topics.len() as u64,
+            _ => 1,
+        };
     }
 
     fn add(medium: &Medium, id: u64, channel: String) {
         let mut state = medium.state();
+        if medium.fault == Fault::Replays
+            && let Some((frame, inbound)) = state.latest.get(&channel).zip(state.sessions.get(&id))
+        {
+            let (frame, inbound) = (frame.clone(), inbound.clone());
+            tokio::spawn(async move { inbound.frame(frame) });
+        }
         let ids = state.routes.entry(channel).or_default();
         if !ids.contains(&id) {
             ids.push(id);
@@ -224,7 +279,7 @@ impl OnMedium {
 #[async_trait]
 impl Session for OnMedium {
     async fn write(&self, batch: &Batch) -> Result<Vec<Refused<usize>>, LinkError> {
-        self.connected()?;
+        let waited = self.answered().await?;
         let frames = batch.frames().into_iter().map(|frame| {
             let channel = self.medium.channel(&self.prefix, &frame.topic);
             (channel, frame.topic.hub().is_empty(), frame.bytes)
@@ -251,16 +306,27 @@ impl Session for OnMedium {
             });
             return Ok(Vec::new());
         }
+        if self.medium.fault == Fault::LosesWhilePaused && waited && !frames[0].1 {
+            return Ok(Vec::new());
+        }
         for (channel, probe, bytes) in frames {
+            if self.medium.fault == Fault::RefusesUnheard
+                && self.medium.receivers(&channel).is_empty()
+            {
+                let reason = "nobody listens".into();
+                return Ok(vec![Refused { what: 0, reason }]);
+            }
             self.medium.route(&channel, probe, &bytes);
+            self.medium.state().latest.insert(channel, bytes.to_vec());
         }
         Ok(Vec::new())
     }
 
     async fn subscribe(&self, topics: &[Topic]) -> Result<Vec<Refused<Topic>>, LinkError> {
         tokio::time::sleep(ROUND_TRIP).await;
-        self.connected()?;
-        let again = self.medium.state().stops > 0;
+        self.answered().await?;
+        self.asked(topics);
+        let again = self.medium.state().cuts > 0;
         for topic in topics {
             let channel = self.medium.channel(&self.prefix, topic);
             let probe = topic.hub().is_empty();
@@ -281,7 +347,8 @@ impl Session for OnMedium {
 
     async fn unsubscribe(&self, topics: &[Topic]) -> Result<(), LinkError> {
         tokio::time::sleep(ROUND_TRIP).await;
-        self.connected()?;
+        self.answered().await?;
+        self.asked(topics);
         if self.medium.fault == Fault::KeepsSubscriptions {
             return Ok(());
         }

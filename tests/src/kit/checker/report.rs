@@ -1,6 +1,6 @@
 //! What the comparison came to.
 
-use std::{fmt, time::Instant};
+use std::fmt;
 
 use backplane_core::{Delivery, NodeId, Topic};
 
@@ -11,8 +11,6 @@ use crate::kit::{Outcome, Stop};
 pub struct Report {
     /// One for each receiver.
     pub receivers: Vec<Findings>,
-    /// When it was made.
-    pub at: Instant,
 }
 
 /// What one receiver's notes came to.

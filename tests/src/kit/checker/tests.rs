@@ -1,6 +1,6 @@
 //! The checker finds each fault, and none where there is none.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backplane_core::{Delivery, Envelope, Event, LinkError, PublishError, Receipt};
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use backplane_core::{CloseError, Envelope, Link, PublishError, Sink, SubscribeError, Topic};
 use futures_util::future::{join_all, try_join_all};
 
-use super::HUB;
+use super::{HUB, restart::Load};
 use crate::kit::{
     Checker, Collector, Control, Doing, Outcome, SOON, Stage, Stop, confirmed, ensure, eventually,
     fence, publish, within,
@@ -147,7 +147,9 @@ pub async fn dropping_a_node_frees_it(stage: &Stage) -> Outcome {
     if let Some(before) = before {
         eventually(SOON, "the broker to forget the nodes", async || {
             let now = stage.medium().census().await?;
-            Ok(if now == before { Ok(()) } else { Err(format!("{now:?}, not {before:?}")) })
+            let same =
+                (now.connections, now.subscriptions) == (before.connections, before.subscriptions);
+            Ok(if same { Ok(()) } else { Err(format!("{now:?}, not {before:?}")) })
         })
         .await?;
     }
@@ -157,4 +159,33 @@ pub async fn dropping_a_node_frees_it(stage: &Stage) -> Outcome {
     drop(node);
     let _either = within(Duration::from_secs(5), "the ticket of a dropped node", ticket).await?;
     publish(&*stays, Envelope::new(topics[0].clone(), "x")).await
+}
+
+/// While two nodes publish to each other, others join, hear what follows their confirmation, publish, and leave,
+/// closed or dropped. Nobody who stays misses anything, not even of those who have left.
+///
+/// # Errors
+///
+/// Somebody does.
+pub async fn nodes_come_and_go(stage: &Stage) -> Outcome {
+    let [here, there] = stage.nodes().await?;
+    let topic = Topic::all(HUB);
+    let topics = std::slice::from_ref(&topic);
+    let checker = Checker::new();
+    let _here = checker.listen("the first that stays", &*here, topics).await?;
+    let _there = checker.listen("the second that stays", &*there, topics).await?;
+    let load = Load::start(&checker, &[&here, &there], topics);
+    for round in 0..10 {
+        let guest = stage.node().await?;
+        let (ear, subscription) = Collector::listen(&*guest, topics).await?;
+        ear.has(20, "what is published while a guest is there").await?;
+        let publisher = checker.publisher(&guest, &topic);
+        publisher.publish_many(50).await?;
+        if round % 2 == 0 {
+            guest.close(SOON).await.doing("closing a guest")?;
+        }
+        drop(subscription);
+        drop(guest);
+    }
+    load.end().await?.exact()
 }

@@ -2,12 +2,12 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use backplane_core::{Backplane, Envelope, Topic};
+use backplane_core::{Backplane, Envelope, Replay, Topic};
 use futures_util::{FutureExt, future::try_join_all};
 
 use super::HUB;
 use crate::kit::{
-    Collector, Doing, Outcome, SOON, Stage, confirmed, ensure, fence, publish, within,
+    Collector, Doing, Outcome, SOON, Stage, Stop, confirmed, ensure, fence, publish, within,
 };
 
 /// A thousand times: another node publishes right behind the confirmation, and each envelope arrives.
@@ -126,6 +126,10 @@ pub async fn confirmations_stay_true(stage: &Stage) -> Outcome {
 /// It does, though no replay is promised.
 pub async fn nothing_from_before_arrives(stage: &Stage) -> Outcome {
     let [here, there, witness] = stage.nodes().await?;
+    let replay = here.semantics().replay;
+    if replay != Replay::None {
+        return Err(Stop::NotPromised(format!("it replays: {replay:?}")));
+    }
     let topic = Topic::group(HUB, "history");
     // The witness has heard it, so it was routed before the other subscribed.
     let (ear, _witness) = Collector::listen(&*witness, std::slice::from_ref(&topic)).await?;

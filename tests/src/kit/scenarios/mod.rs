@@ -7,6 +7,7 @@ pub mod close;
 pub mod confirm;
 pub mod echo;
 pub mod except;
+mod garbage;
 pub mod hostile;
 pub mod interest;
 pub mod mute;
@@ -86,7 +87,8 @@ pub fn all() -> Vec<Scenario> {
             a_sink_must_not_publish;
         slow:
             a_slow_stream_says_what_it_dropped,
-            a_slow_reader_is_not_noticed_by_others;
+            a_slow_reader_is_not_noticed_by_others,
+            a_stalled_node_costs_nobody_else_and_knows_what_it_lost;
         queue:
             a_full_queue_gives_the_envelope_back,
             a_queue_is_bounded_in_bytes_too,
@@ -100,7 +102,8 @@ pub fn all() -> Vec<Scenario> {
             a_closed_node_says_so,
             closing_is_done_once,
             a_closed_node_hears_nothing,
-            dropping_a_node_frees_it;
+            dropping_a_node_frees_it,
+            nodes_come_and_go;
         hostile:
             strange_bytes_are_counted_and_dropped,
             damaged_envelopes_harm_nobody,
@@ -119,6 +122,8 @@ pub fn all() -> Vec<Scenario> {
             interest_is_restored_whole,
             every_sink_hears_of_it_once,
             three_restarts_in_a_row,
+            cut_receiving_connections_are_accounted_for,
+            cut_publishing_connections_are_accounted_for,
             a_restart_restores_many_topics_in_few_round_trips;
         mute:
             a_short_pause_loses_nothing,

@@ -12,10 +12,10 @@ use super::{
     HUB,
     confirm::each_arrives_once,
     outage::down,
-    storm::{few, groups},
+    storm::{RoundTrips, groups},
 };
 use crate::kit::{
-    Checker, Collector, Control, Doing, Outcome, SOON, Stage, Stop,
+    Checker, Collector, Connections, Control, Doing, Outcome, SOON, Stage, Stop,
     checker::{How, Report},
     ensure, up, within,
 };
@@ -93,7 +93,11 @@ async fn restarts(stage: &Stage, times: u64) -> Outcome {
     for time in 1..=times {
         let before = listener.receiver.count();
         listener.receiver.has(before + 200).await.doing("before the restart")?;
-        stage.medium().stop().await?;
+        // The end comes with and without a warning.
+        match time {
+            2 => stage.medium().kill().await?,
+            _ => stage.medium().stop().await?,
+        }
         for node in [&here, &there, &other] {
             down(&**node).await?;
         }
@@ -134,6 +138,50 @@ pub async fn a_restart_under_load_is_accounted_for(stage: &Stage) -> Outcome {
 /// It is otherwise.
 pub async fn three_restarts_in_a_row(stage: &Stage) -> Outcome {
     restarts(stage, 3).await
+}
+
+async fn cut(stage: &Stage, connections: Connections) -> Outcome {
+    stage.needs(Control::Cut)?;
+    let [here, there] = stage.nodes().await?;
+    let semantics = here.semantics();
+    let topics: Vec<_> = (0..4).map(|at| Topic::group(HUB, &format!("cut {at}"))).collect();
+    let checker = Checker::new();
+    let listener = checker.listen("a node that only listens", &*here, &topics).await?;
+    let load = Load::start(&checker, &[&there], &topics);
+    for time in 1..=3 {
+        let before = listener.receiver.count();
+        listener.receiver.has(before + 200).await.doing("before the cut")?;
+        stage.medium().cut(connections).await?;
+        for node in [&here, &there] {
+            up_again(&**node, time + 1).await?;
+        }
+        listener.receiver.restored(time as usize).await?;
+    }
+    let before = listener.receiver.count();
+    listener.receiver.has(before + 200).await.doing("after the cuts")?;
+    let report = load.end().await?;
+    judge(stage, semantics, &report)?;
+    let told = listener.receiver.interruptions();
+    ensure!(told == (3, 3), "Interrupted and Restored came {told:?} times, for 3 cuts");
+    Ok(())
+}
+
+/// Three times, the connections on which nodes receive are cut, and the medium goes on. Whatever is lost is told.
+///
+/// # Errors
+///
+/// It is otherwise.
+pub async fn cut_receiving_connections_are_accounted_for(stage: &Stage) -> Outcome {
+    cut(stage, Connections::Receiving).await
+}
+
+/// The same for the connections on which nodes publish.
+///
+/// # Errors
+///
+/// It is otherwise.
+pub async fn cut_publishing_connections_are_accounted_for(stage: &Stage) -> Outcome {
+    cut(stage, Connections::Publishing).await
 }
 
 /// After a restart each of 500 topics is routed again by the time that `Restored` is told.
@@ -217,9 +265,10 @@ pub async fn a_restart_restores_many_topics_in_few_round_trips(stage: &Stage) ->
     let [here, there] = stage.nodes().await?;
     let topics = groups();
     let (ear, _subscription) = Collector::listen(&*here, &topics).await?;
-    let before = here.stats().interest_round_trips;
+    let mut round_trips = RoundTrips::so_far(stage, &*here).await?;
     restart(stage, &[&here, &there]).await?;
+    round_trips.restarted();
     ear.until("Restored", |events| matches!(events.last(), Some(Event::Restored))).await?;
-    few(stage, here.semantics(), "restoring", here.stats().interest_round_trips - before)?;
+    round_trips.few(stage, &*here, "restoring").await?;
     each_arrives_once(&*there, &topics, &ear).await
 }

@@ -1,11 +1,18 @@
 //! P8: whoever is slow loses alone, and is told how much.
 
-use backplane_core::{Event, Next, Topic, stream};
+use std::{
+    sync::{Arc, Once},
+    time::{Duration, Instant},
+};
+
+use backplane_core::{Event, Next, Sink, Topic, stream};
 use futures_util::StreamExt;
 
-use super::HUB;
+use super::{HUB, restart::judge};
 use crate::kit::{
-    Checker, Collector, Doing, Outcome, SOON, Stage, Stop, confirmed, ensure, publish, within,
+    Checker, Collector, Doing, Outcome, SOON, Stage, Stop,
+    checker::{Receiver, Report},
+    confirmed, ensure, eventually, publish, up, within,
 };
 
 /// A bounded stream that nobody reads keeps what fits, counts the rest, and says so in its place.
@@ -79,4 +86,64 @@ pub async fn a_slow_reader_is_not_noticed_by_others(stage: &Stage) -> Outcome {
     checker.report().exact()?;
     ensure!(never_read.dropped() == 9_999, "{} of 9999 were dropped", never_read.dropped());
     Ok(())
+}
+
+/// Stands still at its first envelope: what a node without a processor looks like to its broker.
+#[derive(Debug)]
+struct Stalls {
+    receiver: Arc<Receiver>,
+    once: Once,
+}
+
+impl Sink for Stalls {
+    fn accept(&self, event: &Event) {
+        self.once.call_once(|| {
+            let until = Instant::now() + STALL;
+            while let Some(left) = until.checked_duration_since(Instant::now()) {
+                std::thread::park_timeout(left);
+            }
+        });
+        self.receiver.accept(event);
+    }
+}
+
+/// Shorter than the probe's deadline: it is for the broker to lose patience.
+const STALL: Duration = Duration::from_secs(2);
+
+/// A node stands still for two seconds while more is sent than brokers keep for a slow reader. Other nodes hear
+/// everything; whatever the stalled node lost, its sinks are told.
+///
+/// # Errors
+///
+/// It is otherwise.
+pub async fn a_stalled_node_costs_nobody_else_and_knows_what_it_lost(stage: &Stage) -> Outcome {
+    const ENVELOPES: usize = 1600;
+    const SIZE: usize = 65_536;
+    let [stalled, other, from] = stage.nodes().await?;
+    let topic = Topic::all(HUB);
+    let topics = std::slice::from_ref(&topic);
+    let checker = Checker::new();
+    let _other = checker.listen("another node", &*other, topics).await?;
+    let receiver = checker.receiver("the stalled node", stalled.node());
+    let sink = Stalls { receiver: Arc::clone(&receiver), once: Once::new() };
+    let subscription =
+        stalled.subscribe(&[(topic.clone(), Arc::new(sink))]).doing("subscribing")?;
+    confirmed(&subscription).await?;
+    receiver.expects(topics);
+    let publisher = checker.publisher(&from, &topic).padding(SIZE);
+    publisher.publish_many(ENVELOPES).await?;
+
+    // It may be cut off while it catches up, and what is sent before it notices is lost.
+    eventually(SOON, "the stalled node to hear again", async || {
+        up(&*stalled).await?;
+        publisher.publish().await?;
+        let settled = tokio::time::timeout(STALL, checker.settled()).await;
+        settled.map_or_else(|_| Ok(Err(receiver.count().to_string())), |settled| settled.map(Ok))
+    })
+    .await?;
+    let report = checker.report();
+    let (stalled, others): (Vec<_>, Vec<_>) =
+        report.receivers.into_iter().partition(|it| it.label == "the stalled node");
+    Report { receivers: others }.exact().doing("beside a stalled node")?;
+    judge(stage, from.semantics(), &Report { receivers: stalled })
 }
