@@ -56,10 +56,12 @@
 //!
 //! # Limits
 //!
-//! An idle connection costs less than 12 KiB of resident memory. Each may make the server hold one
-//! message of [`Options::largest_message`], 64 KiB beside it, and as much again as the arguments of
-//! one call that waits for its turn. What waits for a client is bounded by the hub
-//! ([`HubOptions`](backplane_hub::HubOptions)), what one write may take by [`Options::send_timeout`].
+//! An idle connection costs less than 12 KiB of resident memory, `cargo bench -p backplane-signalr
+//! --bench idle` says how much. A client can make the server hold one message of
+//! [`Options::largest_message`] that has not come whole, as much again for each call that runs and
+//! for one that waits, and 16 KiB. What waits for a client is bounded by the hub
+//! ([`HubOptions`](backplane_hub::HubOptions)), how long a write may take by
+//! [`Options::send_timeout`].
 //!
 //! # A connection's way
 //!

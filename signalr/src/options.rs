@@ -21,14 +21,9 @@ pub struct Options {
     pub(crate) send_timeout: Duration,
     pub(crate) close_timeout: Duration,
     pub(crate) largest_message: usize,
-    pub(crate) largest_frame: usize,
     pub(crate) parallel_invocations: NonZeroUsize,
     pub(crate) detailed_errors: bool,
 }
-
-/// What clients put into one WebSocket message beside their largest message: a .NET client sends
-/// what waits in its 64 KiB pipe at once.
-const MERGED: usize = 64 * 1024;
 
 impl Options {
     /// The defaults.
@@ -45,7 +40,6 @@ impl Options {
             send_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             largest_message: 32 * 1024,
-            largest_frame: 32 * 1024 + MERGED,
             parallel_invocations: NonZeroUsize::MIN,
             detailed_errors: false,
         }
@@ -76,11 +70,11 @@ impl Options {
         Self { token_keys: keys, ..self }
     }
 
-    /// How long after its negotiation a client may still connect. Default 60 s, where the original
+    /// How long after its negotiation a client may still connect, at most a day. Default 60 s, where the original
     /// forgets unused connections after 15 s: clocks of nodes may differ by some seconds, and an
     /// unused token costs a node next to nothing.
     pub fn token_expiry(self, expiry: Duration) -> Self {
-        Self { token_expiry: expiry, ..self }
+        Self { token_expiry: expiry.min(Duration::from_secs(86_400)), ..self }
     }
 
     /// How long a client may take for its handshake. Default 15 s.
@@ -114,8 +108,7 @@ impl Options {
     /// server hold that much.
     pub fn largest_message(self, size: ByteSize) -> Self {
         let largest_message = usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
-        let largest_frame = largest_message.saturating_add(MERGED);
-        Self { largest_message, largest_frame, ..self }
+        Self { largest_message, ..self }
     }
 
     /// How many calls of one client run at once; more wait, and what the client sends after them

@@ -7,14 +7,14 @@ use std::{
 
 use axum::{
     Router,
-    extract::{FromRequestParts, State, ws::WebSocketUpgrade},
+    extract::State,
     response::{IntoResponse, Response},
     routing::any,
 };
 use backplane_hub::{ClaimError, ConnectionId, Hub, Protocol, User};
 use http::{
     HeaderMap, Method, Request, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE, ORIGIN, UPGRADE},
+    header::{ACCEPT, CONTENT_TYPE, ORIGIN},
     request::Parts,
 };
 
@@ -26,7 +26,7 @@ use crate::{
     session::{self, Admission},
     texts,
     token::{self, TokenError},
-    websocket,
+    websocket::Upgrade,
 };
 
 /// What all requests to one hub share.
@@ -94,14 +94,10 @@ async fn connect(
             StatusCode::NOT_FOUND,
             &texts::no_transport("ServerSentEvents"),
         ),
-        // HTTP/2 opens WebSockets by CONNECT.
-        Method::GET | Method::CONNECT if is_websocket(&parts) => {
-            let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-                Ok(upgrade) => upgrade,
-                Err(rejection) => return rejection.into_response(),
-            };
-            endpoint.open(upgrade, &parts.headers, id, user).await
-        }
+        Method::GET if Upgrade::is_wanted(&parts) => match Upgrade::of(&mut parts) {
+            Ok(upgrade) => endpoint.open(upgrade, &parts.headers, id, user).await,
+            Err(error) => error.into_response(),
+        },
         Method::GET => endpoint.unserved(
             id,
             user.as_ref(),
@@ -124,12 +120,15 @@ async fn connect(
 impl Endpoint {
     /// The user that a request comes from, if the hub lets it pass.
     async fn admit(&self, request: &Parts) -> Result<Option<User>, Rejection> {
-        let user = self.options.user(request).await?;
-        match self.hub.authorize(user.as_ref()) {
+        let user = self.options.user(request).await;
+        let admitted = user.and_then(|user| match self.hub.authorize(user.as_ref()) {
             Ok(()) => Ok(user),
             Err(denied) if denied.anonymous => Err(Rejection::unauthenticated()),
             Err(_) => Err(Rejection::forbidden()),
-        }
+        });
+        admitted.inspect_err(|rejection| {
+            tracing::debug!(hub = self.hub.name(), ?rejection, "refused a request");
+        })
     }
 
     fn negotiate(&self, query: &Query, user: Option<&User>) -> Vec<u8> {
@@ -154,7 +153,7 @@ impl Endpoint {
     /// Opens a WebSocket: of a negotiated connection, or of a new one.
     async fn open(
         self: Arc<Self>,
-        upgrade: WebSocketUpgrade,
+        upgrade: Upgrade,
         headers: &HeaderMap,
         token: Option<&str>,
         user: Option<User>,
@@ -170,10 +169,7 @@ impl Endpoint {
                 Err(response) => return response,
             },
         };
-        let upgrade = websocket::configure(upgrade, &self.options);
-        websocket::accept(upgrade, move |socket| {
-            session::run(socket, Admission { endpoint: self, id, user })
-        })
+        upgrade.accept(move |socket| session::run(socket, Admission { endpoint: self, id, user }))
     }
 
     /// The connection that a token stands for, which is granted once.
@@ -223,14 +219,6 @@ fn accepts_events(headers: &HeaderMap) -> bool {
     accepted
         .flat_map(|header| header.split(','))
         .any(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
-}
-
-fn is_websocket(request: &Parts) -> bool {
-    request.method == Method::CONNECT
-        || request
-            .headers
-            .get(UPGRADE)
-            .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn unknown() -> Response {

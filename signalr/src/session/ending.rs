@@ -1,8 +1,8 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, io};
 
 use backplane_hub::{End, HubError};
 
-use crate::{json::ParseError, message::Message, texts};
+use crate::{json::ParseError, message::Message, texts, websocket::FrameError};
 
 /// Why a session ends.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(super) enum Ending {
     /// The client closed the socket.
     HungUp,
     /// The socket failed.
-    Lost(axum::Error),
+    Lost(io::Error),
     /// A write took too long.
     SendTimeout,
     /// The client did what it may not.
@@ -32,8 +32,8 @@ pub(super) enum Fault {
     TooLarge { limit: usize },
     #[error("{}", texts::CUT_OFF)]
     CutOff,
-    #[error("The WebSocket message is malformed: {0}")]
-    Frame(axum::Error),
+    #[error("The client broke the WebSocket protocol: {0}.")]
+    Frame(FrameError),
     #[error("{}", texts::CLIENT_TIMEOUT)]
     Timeout,
 }
@@ -58,6 +58,11 @@ impl Ending {
             }
         };
         Some(Message::Close { error: error.map(Into::into), allow_reconnect })
+    }
+
+    /// Whether the client takes nothing any more.
+    pub(super) const fn is_cut(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::SendTimeout)
     }
 
     /// What `on_disconnected` is told; nothing where all is well.

@@ -25,7 +25,7 @@ use crate::{
     handshake::{self, HandshakeError},
     json,
     router::Endpoint,
-    websocket::{FAILED, NORMAL, Over, Socket},
+    websocket::{FAILED, NORMAL, Socket},
 };
 
 /// Who is let in.
@@ -107,7 +107,6 @@ async fn shake(socket: &mut Socket, inbox: &mut Inbox) -> Result<(), Shy> {
         }
         match socket.read().await {
             Ok(piece) => inbox.push(piece),
-            Err(Over::TooLarge) => return Err(Shy::Refused(HandshakeError::TooLarge)),
             Err(_) => return Err(Shy::Gone),
         }
     }
@@ -134,10 +133,13 @@ async fn end(open: Open, mut running: FuturesUnordered<Call>, ending: Ending, op
     }
     // The others go on to their end: a client that hangs up must not leave them half done.
     beside(&mut running, part(&mut socket, outbound, &ending, options)).await;
+    let lingering = async {
+        if !ending.is_cut() {
+            socket.linger(options.close_timeout).await;
+        }
+    };
     let reason = ending.reason();
-    let gone =
-        join(socket.linger(options.close_timeout), connection.disconnected(reason.as_deref()));
-    beside(&mut running, gone).await;
+    beside(&mut running, join(lingering, connection.disconnected(reason.as_deref()))).await;
     while running.next().await.is_some() {}
 }
 
@@ -153,7 +155,7 @@ async fn part(socket: &mut Socket, mut outbound: Outbound, ending: &Ending, opti
 async fn finish(socket: &mut Socket, last: Vec<Bytes>, code: u16, options: &Options) {
     match timeout(options.send_timeout, socket.finish(last, code)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "the last message was not sent"),
+        Ok(Err(error)) => tracing::trace!(%error, "the last message was not sent"),
         Err(_) => tracing::debug!("the last message was not sent in time"),
     }
 }

@@ -130,9 +130,12 @@ impl Session<'_> {
             wake.answer = answer;
             wake.called = true;
         }
-        if !self.socket.is_writing() && self.poll_outbound(context).is_ready() {
+        // Again if nothing of it can be written, or nothing wakes this when more comes.
+        while !self.socket.is_writing() && self.poll_outbound(context).is_ready() {
             self.socket.send(&mut self.batch);
-            self.clock.write_begins(Instant::now());
+            if self.socket.is_writing() {
+                self.clock.write_begins(Instant::now());
+            }
         }
         if let Poll::Ready(turn) = self.socket.poll_turn(context, self.listens()) {
             wake.turn = Some(turn);
@@ -199,9 +202,6 @@ impl Session<'_> {
         match over {
             Over::Closed if self.inbox.is_cut_off() => Ending::Fault(Fault::CutOff),
             Over::Closed => Ending::HungUp,
-            Over::TooLarge => {
-                Ending::Fault(Fault::TooLarge { limit: self.options.largest_message })
-            }
             Over::Malformed(error) => Ending::Fault(Fault::Frame(error)),
             Over::Lost(error) => Ending::Lost(error),
         }
@@ -223,7 +223,10 @@ impl Session<'_> {
             let record = match self.inbox.next() {
                 Ok(Some(record)) => record,
                 Ok(None) => return None,
-                Err(_) => return Some(self.over(Over::TooLarge)),
+                Err(_) => {
+                    let limit = self.options.largest_message;
+                    return Some(Ending::Fault(Fault::TooLarge { limit }));
+                }
             };
             match json::parse(&record) {
                 Ok(Some(message)) => {

@@ -93,6 +93,12 @@ async fn a_socket_that_closes_is_an_orderly_end() {
     assert!(matches!(answer, Message::Close(Some(frame)) if frame.code == CloseCode::Away));
     assert_eq!(server.probe.told().await, "disconnected: well");
 
+    // Without a code: the answer has one.
+    let mut client = Client::connect(&server).await;
+    client.socket.send(Message::Close(None)).await.unwrap();
+    assert_eq!(client.gone().await, 1000);
+    assert_eq!(server.probe.told().await, "disconnected: well");
+
     // Without a word.
     drop(Client::connect(&server).await);
     assert_eq!(server.probe.told().await, "disconnected: well");

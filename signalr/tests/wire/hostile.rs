@@ -99,8 +99,9 @@ async fn many_messages_may_be_large_together() {
     let mut client = Client::connect(&server).await;
     let text = "x".repeat(30_000);
     let call = json!({"type": 1, "invocationId": "1", "target": "Echo", "arguments": [text]});
-    client.text(&format!("{call}\u{1e}{call}\u{1e}{call}\u{1e}")).await;
-    for _ in 0..3 {
+    // As the JavaScript client does it when it is called many times at once.
+    client.text(&format!("{call}\u{1e}").repeat(30)).await;
+    for _ in 0..30 {
         assert_eq!(client.completion("1").await, json!({"result": text}));
     }
 }
@@ -134,7 +135,7 @@ async fn pings_and_cancels_in_masses_are_read() {
 async fn what_is_no_web_socket_ends_the_connection() {
     let server = Server::start(Options::new()).await;
     let mut other = Client::connect(&server).await;
-    let frames: [&[u8]; 5] = [
+    let frames: [&[u8]; 6] = [
         // Not masked, as a client's must be.
         b"\x81\x02hi",
         // An opcode that does not exist.
@@ -142,9 +143,11 @@ async fn what_is_no_web_socket_ends_the_connection() {
         // Reserved bits.
         b"\xf1\x80\0\0\0\0",
         // A text that is none.
-        b"\x81\x81\0\0\0\0\xff",
-        // Far larger than anything is, and not there.
-        b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0",
+        b"\x81\x82\0\0\0\0\xff\x1e",
+        // A length that is none.
+        b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0",
+        // A control frame in two parts.
+        b"\x09\x80\0\0\0\0",
     ];
     for frame in frames {
         let mut client = Client::connect(&server).await;

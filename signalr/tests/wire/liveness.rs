@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use backplane_hub::{Caller, HubError, HubOptions};
 use backplane_signalr::Options;
+use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     client::{Client, soon},
@@ -63,6 +65,28 @@ async fn silence_does_not_count_while_the_server_does_not_listen() {
         client.next().await,
         json!({"type": 7, "error": "Connection closed with an error.", "allowReconnect": true})
     );
+}
+
+#[tokio::test]
+async fn pings_of_the_socket_are_answered_between_messages() {
+    let server = Server::start(Options::new()).await;
+    let mut client = Client::connect(&server).await;
+    let text = "x".repeat(20_000);
+    for number in 0..50_u8 {
+        client.call("1", "Echo", json!([text])).await;
+        client.socket.send(Message::Ping(vec![number].into())).await.unwrap();
+    }
+    let (mut pongs, mut answers) = (Vec::new(), 0);
+    while pongs.last() != Some(&49) || answers < 50 {
+        match soon(client.socket.next()).await {
+            Some(Ok(Message::Pong(number))) => pongs.extend(number),
+            Some(Ok(Message::Text(_))) => answers += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    // Only the newest ping has to be answered.
+    assert!(pongs.is_sorted());
+    client.works().await;
 }
 
 /// Sends more than the sockets between server and client hold, without reading any of it.
