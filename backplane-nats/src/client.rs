@@ -21,10 +21,11 @@ use crate::{
     error, files,
     from_url::Server,
     notices::Notices,
+    thread::Thread,
 };
 
 /// The client library's queue of commands. It holds all that a node has under way (two batches, a probe
-/// and a step of topics) and the subscriptions of a large node when it drops them, which would
+/// and a step of topics), and the subscriptions of a large node that it gives up at once, which would
 /// take a task each otherwise. Memory is taken as it fills.
 const COMMANDS: usize = 65_536;
 
@@ -33,10 +34,8 @@ const COMMANDS: usize = 65_536;
 /// subscriptions together by the reader.
 const MESSAGES: usize = 65_536;
 
-/// How often a silent server is asked for a sign of life; after two without an answer the client
-/// library ends. The node's own probe is quicker: this ends what a dropped session leaves behind when the
-/// server is frozen and the library cannot write.
-const PING_EVERY: Duration = Duration::from_secs(5);
+/// How often the client library asks the server for a sign of life. The node's own probe is quicker.
+const PING_EVERY: Duration = Duration::from_secs(10);
 
 /// How long a server that says nothing is asked what it is.
 const DIAGNOSIS: Duration = Duration::from_millis(500);
@@ -44,7 +43,8 @@ const DIAGNOSIS: Duration = Duration::from_millis(500);
 /// Where nobody can listen.
 const NOWHERE: &str = "nats://127.0.0.1:0";
 
-/// Connects. The client makes inboxes under `inbox`, and reports all that happens to `notices`.
+/// Connects, on a thread of its own. The client makes inboxes under `inbox`, and reports all that happens to
+/// `notices`.
 ///
 /// The library reconnects by itself and can't be told not to. So it is asked where to connect to each
 /// time, and after the first time the answer leads nowhere: it gives up, its tasks end, and so do all
@@ -54,7 +54,7 @@ pub(crate) async fn connect(
     server: &Server,
     inbox: &str,
     notices: Arc<Notices>,
-) -> Result<Client, LinkError> {
+) -> Result<(Client, Thread), LinkError> {
     provide_crypto();
     let patience = config.node.connect_deadline * 3 / 5;
     let address = server.to_string();
@@ -86,8 +86,10 @@ pub(crate) async fn connect(
         });
     let options = encrypted(options, config);
     let options = logged_in(options, &config.login, &address).await?;
-    match options.connect(pool.as_slice()).await {
-        Ok(client) => Ok(client),
+    let thread = Thread::start().map_err(unreachable)?;
+    let connected = thread.spawn(async move { options.connect(pool.as_slice()).await }).await;
+    match connected.map_err(|error| unreachable(error.into()))? {
+        Ok(client) => Ok((client, thread)),
         Err(error) if error.kind() == ConnectErrorKind::TimedOut => Err(diagnose(&address)
             .await
             .unwrap_or_else(|| error::connecting(error, &address, patience))),

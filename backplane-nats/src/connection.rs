@@ -19,15 +19,8 @@ use futures_util::StreamExt;
 use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{
-    client,
-    config::NatsConfig,
-    fence::Fences,
-    from_url::Server,
-    notices::{History, Notices},
-    publish::Publisher,
-    receive::Inflow,
-    subject::Subjects,
-    subscribe::Routes,
+    client, config::NatsConfig, fence::Fences, from_url::Server, notices::Notices,
+    publish::Publisher, receive::Inflow, subject::Subjects, subscribe::Routes, thread::Thread,
 };
 
 /// The largest body. With the longest header, 256 KiB, it fits into the default `max_payload` of 1 MiB.
@@ -43,7 +36,6 @@ pub(crate) struct NatsWire {
     subjects: Subjects,
     /// The server to try first: the one that worked last, or the one behind the one that failed.
     first: AtomicUsize,
-    history: Arc<History>,
 }
 
 impl NatsWire {
@@ -54,7 +46,6 @@ impl NatsWire {
         Self {
             subjects: Subjects::new(&config.prefix),
             first: AtomicUsize::new(random % servers.len().max(1)),
-            history: Arc::default(),
             config,
             servers,
         }
@@ -65,13 +56,12 @@ impl NatsWire {
         server: &Server,
         inbound: &Inbound,
     ) -> Result<NatsSession, LinkError> {
-        let subjects = self.subjects.clone();
-        let history = Arc::clone(&self.history);
-        let notices = Notices::new(server.to_string(), subjects, inbound.clone(), history);
+        let notices = Notices::new(server.to_string(), self.subjects.clone(), inbound.clone());
         let notices = Arc::new(notices);
         let fences = self.subjects.fences();
-        let client = client::connect(&self.config, server, &fences, Arc::clone(&notices)).await?;
-        NatsSession::start(client, notices, self.subjects.clone(), inbound).await
+        let (client, thread) =
+            client::connect(&self.config, server, &fences, Arc::clone(&notices)).await?;
+        NatsSession::start(client, thread, notices, self.subjects.clone(), inbound).await
     }
 }
 
@@ -138,13 +128,16 @@ pub(crate) struct NatsSession {
     connection: Connection,
     publisher: Publisher,
     routes: Routes,
-    /// Ended when dropped.
-    _tasks: JoinSet<()>,
+    /// Where the client and what looks after it run. Ended when dropped.
+    _thread: Thread,
+    /// What calls the sinks, and so runs where the node does. Ended when dropped.
+    _reader: JoinSet<()>,
 }
 
 impl NatsSession {
     async fn start(
         client: Client,
+        thread: Thread,
         notices: Arc<Notices>,
         subjects: Subjects,
         inbound: &Inbound,
@@ -154,11 +147,16 @@ impl NatsSession {
         let subscriber = client.subscribe(inbox.clone()).await.map_err(|_| notices.lost())?;
         let fences = Arc::new(Fences::new(inbox.into()));
         let (routes, reader) = Routes::new(Inflow::new(inbound.clone(), client.statistics()));
+        thread.spawn(keep(subscriber, Arc::clone(&fences), Arc::clone(&notices)));
         let mut tasks = JoinSet::new();
         tasks.spawn(reader.run());
-        tasks.spawn(keep(subscriber, Arc::clone(&fences), Arc::clone(&notices)));
-        let connection = Connection { client, subjects, notices, fences };
-        Ok(Self { connection, publisher: Publisher::default(), routes, _tasks: tasks })
+        Ok(Self {
+            connection: Connection { client, subjects, notices, fences },
+            publisher: Publisher::default(),
+            routes,
+            _thread: thread,
+            _reader: tasks,
+        })
     }
 }
 
@@ -167,7 +165,7 @@ impl NatsSession {
 async fn keep(mut returned: Subscriber, fences: Arc<Fences>, notices: Arc<Notices>) {
     let fences = async {
         while let Some(message) = returned.next().await {
-            // Lets the events that came before it be handled before it.
+            // What was reported before it came is next in turn.
             tokio::task::yield_now().await;
             fences.returned(&message.payload);
         }

@@ -44,9 +44,7 @@
 //!   in base64url. Besides, each node sends itself messages on `{prefix}.fence.*`.
 //! * **Permissions** for a user that does this and nothing else: publish and subscribe on
 //!   `backplane.>` (the prefix, where it is another). A topic that is denied within that is refused
-//!   alone. If any is, the server also gets one invalid subscription with every 64 topics
-//!   (`Invalid Subject`), which tells the node that it has heard of all refusals. Permissions
-//!   that are extended count from a node's next connection on.
+//!   alone. Permissions that are extended count from a node's next connection on.
 //! * **`max_payload`** below 1 MiB makes the server refuse bodies that other servers would take;
 //!   such an envelope is refused alone, with a reason that says so. Below 64 KiB it also concerns small
 //!   envelopes that are published in quick succession, as these travel together.
@@ -71,5 +69,6 @@ mod publish;
 mod receive;
 mod subject;
 mod subscribe;
+mod thread;
 
 pub use config::{Login, NatsConfig, Tls};

@@ -1,41 +1,31 @@
 //! What the server and the client library say besides messages.
 //!
-//! `async-nats` hands events over through a queue of 128 and drops what does not fit. They run
-//! beside the messages, so an event may be handled after a message that came behind it.
+//! `async-nats` hands events over through a queue of 128 and drops what does not fit. What is not
+//! dropped is handled before a fence that came behind it ([`Thread`](crate::thread::Thread)).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
 use async_nats::{Event, ServerError};
 use backplane_core::{LinkError, wire::Inbound};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::subject::Subjects;
 
-/// The client library's queue of events.
+/// The client library's queue of events: if one was dropped, as many come behind it.
 const QUEUE: u64 = 128;
 
-/// The most subjects that are remembered as not to be published on.
+/// The most subjects that are remembered as not to be published on: more than two batches hold.
 const UNPUBLISHABLE: usize = 4096;
 
 const SUBSCRIPTION: &str = "Permissions Violation for Subscription to \"";
 const PUBLISH: &str = "Permissions Violation for Publish to \"";
-const IMPOSSIBLE: &str = "invalid subject";
 const TOO_MANY: &str = "maximum subscriptions exceeded";
-
-/// What any connection of a node was told.
-#[derive(Debug, Default)]
-pub(crate) struct History {
-    /// Whether a subscription was ever refused: then they are asked for with care.
-    subscriptions: AtomicBool,
-    /// Whether a publish was ever refused: then refusals are waited for a little longer.
-    publishes: AtomicBool,
-}
 
 /// What one connection was told.
 #[derive(Debug)]
@@ -43,10 +33,9 @@ pub(crate) struct Notices {
     address: String,
     subjects: Subjects,
     inbound: Inbound,
-    history: Arc<History>,
     events: AtomicU64,
-    /// How many refusals of the impossible subject have come.
-    impossible: watch::Sender<u64>,
+    /// How many publishes were refused.
+    refused_publishes: AtomicU64,
     /// The client library dropped a message, or may have.
     pub(crate) doubt: Notify,
     book: Mutex<Book>,
@@ -56,25 +45,23 @@ pub(crate) struct Notices {
 struct Book {
     /// What may be the reason when the connection ends.
     latest: Option<String>,
-    /// The subjects whose subscription is under way, and what the server has against them.
-    asked: HashMap<Box<str>, Option<Arc<str>>>,
-    unpublishable: HashMap<Box<str>, Arc<str>>,
+    /// What the server has against the subscriptions under way, by subject.
+    refused: HashMap<Box<str>, Arc<str>>,
+    /// What it has against one of them without saying which.
+    refused_one: Option<Arc<str>>,
+    unpublishable: HashMap<Arc<str>, Arc<str>>,
+    /// Their subjects, the oldest first.
+    ages: VecDeque<Arc<str>>,
 }
 
 impl Notices {
-    pub(crate) fn new(
-        address: String,
-        subjects: Subjects,
-        inbound: Inbound,
-        history: Arc<History>,
-    ) -> Self {
+    pub(crate) fn new(address: String, subjects: Subjects, inbound: Inbound) -> Self {
         Self {
             address,
             subjects,
             inbound,
-            history,
             events: AtomicU64::new(0),
-            impossible: watch::Sender::new(0),
+            refused_publishes: AtomicU64::new(0),
             doubt: Notify::new(),
             book: Mutex::default(),
         }
@@ -82,8 +69,8 @@ impl Notices {
 
     /// Takes an event. Never waits: the queue behind it is short.
     pub(crate) fn take(&self, event: Event) {
-        // Where the queue overflowed, this many events come after what was dropped.
         if self.events.fetch_add(1, Ordering::Relaxed) % QUEUE == QUEUE - 1 {
+            // One that told of a dropped message may be among those dropped.
             self.doubt.notify_one();
         }
         match event {
@@ -100,88 +87,21 @@ impl Notices {
         }
     }
 
-    /// Why the connection is lost, as far as the server told.
-    pub(crate) fn lost(&self) -> LinkError {
-        let latest = self.book().latest.clone();
-        let reason = latest.unwrap_or_else(|| "the server closed it, or is gone".to_owned());
-        LinkError::Lost { reason }
-    }
-
     fn server_says(&self, text: &str) {
-        let lower = text.to_lowercase();
-        if let Some(subject) = quoted(text, SUBSCRIPTION) {
-            self.refuses_subscription(subject, text);
-        } else if let Some(subject) = quoted(text, PUBLISH) {
-            self.refuses_publish(subject, text);
-        } else if lower.starts_with(IMPOSSIBLE) {
-            self.impossible.send_modify(|count| *count += 1);
-        } else if lower.starts_with(TOO_MANY) {
-            self.refuses_some_subscription(text);
-        } else {
-            self.book().latest = Some(text.to_owned());
-        }
-    }
-
-    fn refuses_subscription(&self, subject: &str, text: &str) {
-        if *subject == *self.subjects.impossible() {
-            self.impossible.send_modify(|count| *count += 1);
-            return;
-        }
-        if self.subjects.is_fence(subject) {
-            return self.refuses_node(text);
-        }
-        self.history.subscriptions.store(true, Ordering::Release);
-        let is_asked = match self.book().asked.get_mut(subject) {
-            Some(refusal) => {
-                *refusal = Some(text.into());
-                true
+        let (subscription, publish) = (quoted(text, SUBSCRIPTION), quoted(text, PUBLISH));
+        match (subscription, publish) {
+            (Some(subject), _) | (_, Some(subject)) if self.subjects.is_fence(subject) => {
+                self.refuses_node(text);
             }
-            None => false,
-        };
-        if !is_asked {
-            // It came after its fence, so the topic is taken to be routed.
-            self.must_ask_again(text);
+            (Some(subject), _) => {
+                self.book().refused.insert(subject.into(), text.into());
+            }
+            (_, Some(subject)) => self.refuses_publish(subject, text),
+            _ if text.to_lowercase().starts_with(TOO_MANY) => {
+                self.book().refused_one = Some(format!("{text}: raise max_subscriptions").into());
+            }
+            _ => self.book().latest = Some(text.to_owned()),
         }
-    }
-
-    /// The server does not say which one.
-    fn refuses_some_subscription(&self, text: &str) {
-        let has_care = self.history.subscriptions.swap(true, Ordering::AcqRel);
-        if !has_care {
-            return self.must_ask_again(text);
-        }
-        // Few are under way. It is held against all of them, and may be the answer to the impossible.
-        let reason: Arc<str> = format!("{text}: raise max_subscriptions").into();
-        let mut book = self.book();
-        book.asked.values_mut().for_each(|refusal| *refusal = Some(Arc::clone(&reason)));
-        drop(book);
-        self.impossible.send_modify(|count| *count += 1);
-    }
-
-    /// Some topic may be taken to be routed that is not. That must not stay so: the next connection
-    /// asks for all of them, with care.
-    fn must_ask_again(&self, text: &str) {
-        let reason = format!("{text}: connecting again, to learn which topics this concerns");
-        self.inbound.lost(LinkError::Lost { reason });
-    }
-
-    fn refuses_publish(&self, subject: &str, text: &str) {
-        if self.subjects.is_fence(subject) {
-            return self.refuses_node(text);
-        }
-        tracing::warn!(
-            server = self.address,
-            reason = text,
-            "the broker refuses what is published"
-        );
-        let mut book = self.book();
-        if book.unpublishable.len() >= UNPUBLISHABLE {
-            // They will be learnt again.
-            book.unpublishable.clear();
-        }
-        book.unpublishable.insert(subject.into(), text.into());
-        drop(book);
-        self.history.publishes.store(true, Ordering::Release);
     }
 
     /// Without its fences a node cannot work at all.
@@ -193,42 +113,27 @@ impl Notices {
         });
     }
 
-    /// Whether subscriptions were refused before.
-    pub(crate) fn refuses_subscriptions(&self) -> bool {
-        self.history.subscriptions.load(Ordering::Acquire)
-    }
-
-    /// Whether publishes were refused before.
-    pub(crate) fn refuses_publishes(&self) -> bool {
-        self.history.publishes.load(Ordering::Acquire)
-    }
-
-    /// Counts the refusals of the impossible subject.
-    pub(crate) fn impossible(&self) -> watch::Receiver<u64> {
-        self.impossible.subscribe()
-    }
-
-    /// From now on, refusals of these subjects are expected.
-    pub(crate) fn ask<'a>(&self, subjects: impl Iterator<Item = &'a str>) {
-        self.book().asked = subjects.map(|subject| (subject.into(), None)).collect();
-    }
-
-    /// What the server has against a subject that was asked for.
-    pub(crate) fn refusal(&self, subject: &str) -> Option<Arc<str>> {
-        self.book().asked.get(subject).cloned().flatten()
-    }
-
-    /// From now on, no refusal is expected.
-    pub(crate) fn settled(&self) {
-        self.book().asked = HashMap::new();
-    }
-
-    /// What the server has against publishing on a subject, as far as it told on this connection.
-    pub(crate) fn unpublishable(&self, subject: &str) -> Option<Arc<str>> {
-        if !self.refuses_publishes() {
-            return None;
+    fn refuses_publish(&self, subject: &str, text: &str) {
+        tracing::warn!(server = self.address, reason = text, "a publish is refused");
+        let mut book = self.book();
+        let subject: Arc<str> = subject.into();
+        if book.unpublishable.insert(Arc::clone(&subject), text.into()).is_none() {
+            book.ages.push_back(subject);
         }
-        self.book().unpublishable.get(subject).cloned()
+        if book.ages.len() > UNPUBLISHABLE {
+            // It will be learnt again.
+            let oldest = book.ages.pop_front();
+            oldest.and_then(|oldest| book.unpublishable.remove(&oldest));
+        }
+        drop(book);
+        self.refused_publishes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Why the connection is lost, as far as the server told.
+    pub(crate) fn lost(&self) -> LinkError {
+        let latest = self.book().latest.clone();
+        let reason = latest.unwrap_or_else(|| "the server closed it, or is gone".to_owned());
+        LinkError::Lost { reason }
     }
 
     /// The connection has ended, whether or not an event said so.
@@ -241,8 +146,64 @@ impl Notices {
         self.inbound.doubt();
     }
 
+    /// From now on, what is refused belongs to the subscriptions that are asked for next.
+    pub(crate) fn ask(&self) -> Since<'_> {
+        let mut book = self.book();
+        book.refused.clear();
+        book.refused_one = None;
+        drop(book);
+        self.since_now()
+    }
+
+    pub(crate) fn since_now(&self) -> Since<'_> {
+        Since {
+            notices: self,
+            events: self.events.load(Ordering::Relaxed),
+            refused_publishes: self.refused_publishes.load(Ordering::Acquire),
+        }
+    }
+
+    /// What the server has against publishing on a subject, as far as it told on this connection.
+    pub(crate) fn unpublishable(&self, subject: &str) -> Option<Arc<str>> {
+        if self.refused_publishes.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.book().unpublishable.get(subject).cloned()
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was told from some moment on. Asked for behind a fence, it is all there is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Since<'a> {
+    notices: &'a Notices,
+    events: u64,
+    refused_publishes: u64,
+}
+
+impl Since<'_> {
+    /// Whether nothing that was told was dropped.
+    pub(crate) fn heard_all(&self) -> bool {
+        self.notices.events.load(Ordering::Relaxed) - self.events < QUEUE
+    }
+
+    /// Whether the server refused a subscription without saying which.
+    pub(crate) fn refused_one(&self) -> bool {
+        self.notices.book().refused_one.is_some()
+    }
+
+    /// What the server has against a subscription; where it does not say which, against all of them.
+    pub(crate) fn refusal(&self, subject: &str) -> Option<Arc<str>> {
+        let book = self.notices.book();
+        book.refused.get(subject).or(book.refused_one.as_ref()).cloned()
+    }
+
+    /// Whether a publish was refused.
+    pub(crate) fn refused_publish(&self) -> bool {
+        self.notices.refused_publishes.load(Ordering::Acquire) > self.refused_publishes
     }
 }
 

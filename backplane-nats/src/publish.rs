@@ -8,9 +8,7 @@ use tokio::{sync::Mutex, task};
 
 use crate::connection::Connection;
 
-/// The most bytes that the client is given before it has written them. It can't be told to forget any, and
-/// where a server does not read, they would go out late, beside those of the next connection.
-const GIVEN: usize = 256 * 1024;
+const UNCLEAR: &str = "the server refuses more than can be heard; this may be part of it";
 
 /// Writes batches on one connection.
 #[derive(Debug, Default)]
@@ -21,11 +19,9 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Writes a batch and proves with one fence behind it that the server has taken it.
-    ///
-    /// What the server refuses it says beside the messages, and that may be handled after the fence that
-    /// came behind it; then it is logged, and the outcome told was wrong. This can only be so the first
-    /// time: once refused, a subject is refused without being sent for the rest of the connection.
+    /// Writes a batch and proves with one fence behind it that the server has taken it, or has refused
+    /// part of it. Once refused, a subject is refused without being sent for the rest of the
+    /// connection, as the server logs each attempt.
     pub(crate) async fn write(
         &self,
         batch: &Batch,
@@ -47,7 +43,8 @@ impl Publisher {
         let lost = || notices.lost();
         let frames = batch.frames();
         let turn = self.turn.lock().await;
-        let (mut refused, mut sent, mut given) = (Vec::new(), Vec::new(), 0);
+        let (mut refused, mut sent) = (Vec::new(), Vec::new());
+        let told = notices.since_now();
         for Frame { topic, bytes, envelopes } in frames {
             let subject = subjects.of(&topic);
             let too_large = too_large(bytes.len(), client.max_payload());
@@ -55,11 +52,6 @@ impl Publisher {
                 refuse(&mut refused, &envelopes, &reason);
                 continue;
             }
-            if given > GIVEN {
-                client.flush().await.map_err(|_| lost())?;
-                given = 0;
-            }
-            given += bytes.len();
             client.publish(subject.clone(), bytes).await.map_err(|_| lost())?;
             sent.push((subject, envelopes));
         }
@@ -69,11 +61,10 @@ impl Publisher {
         let fence = connection.send_fence().await?;
         drop(turn);
         fence.await.map_err(|_| lost())?;
-        if notices.refuses_publishes() {
-            connection.pass_fence().await?;
-        }
+        let is_unclear = told.refused_publish() && !told.heard_all();
         for (subject, envelopes) in sent {
-            if let Some(reason) = notices.unpublishable(&subject) {
+            let refusal = notices.unpublishable(&subject);
+            if let Some(reason) = refusal.or_else(|| is_unclear.then(|| UNCLEAR.into())) {
                 refuse(&mut refused, &envelopes, &reason);
             }
         }

@@ -44,11 +44,6 @@ impl Subjects {
         token.is_some_and(|token| !token.contains('.'))
     }
 
-    /// A subject that no server subscribes: a token follows the one that stands for all the rest.
-    pub(crate) fn impossible(&self) -> Subject {
-        format!("{}.>.impossible", self.prefix).into()
-    }
-
     /// All that a node may use, as an administrator would write it.
     pub(crate) fn all(&self) -> String {
         format!("{}.>", self.prefix)

@@ -1,7 +1,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use async_nats::{Subject, Subscriber};
@@ -11,15 +10,13 @@ use tokio::sync::mpsc;
 
 use crate::{
     connection::Connection,
+    notices::Since,
     receive::{Delivery, Inflow, Reader},
 };
 
-/// With care, this many topics are asked for at once: if all are refused, the client library's queue of
-/// events still holds what the server says.
+/// Where much is refused, this many topics are asked for at once: the client library's queue of events
+/// holds all that the server may say to that.
 const PORTION: usize = 64;
-
-/// How long the server may take to refuse the impossible, once it has answered a fence.
-const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The subscriptions of one connection.
 #[derive(Debug)]
@@ -39,60 +36,55 @@ impl Routes {
     }
 
     /// Subscribes, and waits until the server routes each topic or has refused it.
-    ///
-    /// What the server has against a subscription may be handled after the fence that came behind it. Where
-    /// it never refused one, that is put up with: a late refusal ends the connection ([`Notices`]). Where
-    /// it did, topics are asked for in small portions, each with proof that all refusals were handled.
     pub(crate) async fn subscribe(
         &self,
         topics: &[Topic],
         connection: &Connection,
     ) -> Result<Vec<Refused<Topic>>, LinkError> {
-        let notices = &connection.notices;
-        let subjects: Vec<Subject> = topics.iter().map(|it| connection.subjects.of(it)).collect();
-        notices.ask(subjects.iter().map(Subject::as_str));
+        let topics: Vec<(Topic, Subject)> =
+            topics.iter().map(|topic| (topic.clone(), connection.subjects.of(topic))).collect();
         let mut refused = Vec::new();
-        let at_once = if notices.refuses_subscriptions() {
-            None
-        } else {
-            let subscribers = subscribe(&subjects, connection).await?;
-            // Two, as refusals take another way than fences: one in a hundred would be late for the first.
-            connection.pass_fence().await?;
-            connection.pass_fence().await?;
-            Some(subscribers).filter(|_| !notices.refuses_subscriptions())
-        };
-        if let Some(subscribers) = at_once {
-            self.add(topics.iter().zip(subscribers)).await;
-        } else {
-            for (topics, subjects) in topics.chunks(PORTION).zip(subjects.chunks(PORTION)) {
-                let subscribers = subscribe(subjects, connection).await?;
-                wait_for_refusals(connection).await?;
-                let mut routed = Vec::with_capacity(topics.len());
-                for ((topic, subject), subscriber) in topics.iter().zip(subjects).zip(subscribers) {
-                    match notices.refusal(subject) {
-                        Some(reason) => refused.push(Refused { what: topic.clone(), reason }),
-                        None => routed.push((topic, subscriber)),
-                    }
-                }
-                self.add(routed.into_iter()).await;
-            }
+        let asked = connection.notices.ask();
+        let subscribers = ask_for(&topics, connection).await?;
+        if asked.heard_all() && !asked.refused_one() {
+            self.add(&topics, subscribers, asked, &mut refused).await;
+            return Ok(refused);
         }
-        notices.settled();
+        // Nobody knows which of them are routed. They are given up, and asked for again.
+        drop(subscribers);
+        for topics in topics.chunks(PORTION) {
+            let mut asked = connection.notices.ask();
+            let mut subscribers = ask_for(topics, connection).await?;
+            // Something else fills the queue of events. The node's deadline bounds this.
+            while !asked.heard_all() {
+                drop(subscribers);
+                asked = connection.notices.ask();
+                subscribers = ask_for(topics, connection).await?;
+            }
+            self.add(topics, subscribers, asked, &mut refused).await;
+        }
         Ok(refused)
     }
 
-    /// Hands subscriptions to the reader.
-    async fn add(&self, routed: impl Iterator<Item = (&Topic, Subscriber)> + Send) {
-        let deliveries = {
-            let mut active = self.active();
-            let deliver = |(topic, subscriber): (&Topic, Subscriber)| {
-                let (stop, registration) = AbortHandle::new_pair();
-                active.insert(topic.clone(), stop.clone());
-                let inflow = Arc::clone(&self.inflow);
-                Abortable::new(Delivery { subscriber, stop, inflow }, registration)
-            };
-            routed.map(deliver).collect()
-        };
+    /// Hands those that were not refused to the reader.
+    async fn add(
+        &self,
+        topics: &[(Topic, Subject)],
+        subscribers: Vec<Subscriber>,
+        asked: Since<'_>,
+        refused: &mut Vec<Refused<Topic>>,
+    ) {
+        let mut deliveries = Vec::with_capacity(topics.len());
+        for ((topic, subject), subscriber) in topics.iter().zip(subscribers) {
+            if let Some(reason) = asked.refusal(subject) {
+                refused.push(Refused { what: topic.clone(), reason });
+                continue;
+            }
+            let (stop, registration) = AbortHandle::new_pair();
+            self.active().insert(topic.clone(), stop.clone());
+            let inflow = Arc::clone(&self.inflow);
+            deliveries.push(Abortable::new(Delivery { subscriber, stop, inflow }, registration));
+        }
         // It ends only with the session.
         let _ = self.reader.send(deliveries).await;
     }
@@ -108,33 +100,16 @@ impl Routes {
     }
 }
 
-async fn subscribe(
-    subjects: &[Subject],
+/// Subscribes, and waits for the server.
+async fn ask_for(
+    topics: &[(Topic, Subject)],
     connection: &Connection,
 ) -> Result<Vec<Subscriber>, LinkError> {
-    let mut subscribers = Vec::with_capacity(subjects.len());
-    for subject in subjects {
+    let mut subscribers = Vec::with_capacity(topics.len());
+    for (_, subject) in topics {
         let subscriber = connection.client.subscribe(subject.clone()).await;
         subscribers.push(subscriber.map_err(|_| connection.notices.lost())?);
     }
-    Ok(subscribers)
-}
-
-/// Waits until all that the server had against the subscriptions so far was handled.
-///
-/// It asks for what every server refuses. That refusal takes the same way as the others, behind them.
-async fn wait_for_refusals(connection: &Connection) -> Result<(), LinkError> {
-    let mut impossible = connection.notices.impossible();
-    let before = *impossible.borrow_and_update();
-    subscribe(&[connection.subjects.impossible()], connection).await?;
     connection.pass_fence().await?;
-    let refused = impossible.wait_for(|count| *count > before);
-    match tokio::time::timeout(REFUSED_WITHIN, refused).await {
-        Ok(_) => Ok(()),
-        // Dropped, as too many came at once; then others may be missing too.
-        Err(_) => Err(LinkError::Lost {
-            reason: "too many refused subscriptions at once to tell which: asking again, with care"
-                .to_owned(),
-        }),
-    }
+    Ok(subscribers)
 }
