@@ -10,6 +10,12 @@ use crate::{
 /// The most topics in one step: one round trip, and a bound on what a lost one repeats.
 const STEP: usize = 4096;
 
+/// So many topics that change at once are a crowd. One that joins topic after topic never is.
+const CROWD: usize = 8;
+
+/// How long a crowd is gathered: little beside the round trip to a broker that is not nearby.
+const GATHERING: Duration = Duration::from_millis(5);
+
 impl Shared {
     /// Makes the broker route everything desired so far; returns when each topic is confirmed or
     /// refused.
@@ -41,8 +47,12 @@ impl Shared {
     ) -> LinkError {
         loop {
             self.interest.changed().await;
-            // Whoever is about to change something too joins this round trip.
+            // Whoever is about to change something too joins this round trip. Where many do, more are
+            // coming: a nearby broker would otherwise get a command for every few of them.
             tokio::task::yield_now().await;
+            if (CROWD..STEP).contains(&self.interest.waiting()) {
+                tokio::time::sleep(GATHERING).await;
+            }
             let work = self.interest.work(STEP);
             if let Err(error) = self.step(session, &work, deadline).await {
                 return error;

@@ -1,0 +1,205 @@
+//! What the hub does across nodes, on every transport: a test per scenario and transport, each with a
+//! medium of its own.
+#![expect(clippy::unwrap_used, reason = "a scenario fails by panicking")]
+
+use std::{future::Future, process::ExitCode, sync::Arc};
+
+use backplane_core::PublisherOutage;
+use backplane_hub::{Backplane, Link};
+use backplane_tests::{
+    brokers::{NatsFlavour, RedisFlavour},
+    hub::{self, Client, HubFixture, soon, two_hubs},
+    kit::{Fixture, MemoryFixture, NatsFixture, RedisFixture, Setup},
+};
+use futures_util::future::{BoxFuture, join_all};
+use libtest_mimic::{Arguments, Trial};
+use serde_json::json;
+
+/// Two nodes, and the medium between them.
+struct Hubs {
+    medium: Box<dyn Fixture>,
+    nodes: [Arc<dyn Backplane>; 2],
+}
+
+impl HubFixture for Hubs {
+    fn backplane(&self, node: usize) -> Arc<dyn Backplane> {
+        Arc::clone(&self.nodes[node])
+    }
+}
+
+impl Hubs {
+    async fn on(medium: Box<dyn Fixture>) -> Self {
+        let one = medium.node(Setup::default()).await.unwrap();
+        let two = medium.node(Setup::default()).await.unwrap();
+        let hubs = Self { medium, nodes: [one, two] };
+        hubs.links(true).await;
+        hubs
+    }
+
+    /// Waits until both links are up, or both are not.
+    async fn links(&self, up: bool) {
+        for node in &self.nodes {
+            let mut link = node.link();
+            soon("the links", link.wait_for(|link| Link::is_up(link) == up)).await.unwrap();
+        }
+    }
+}
+
+type Start = fn() -> BoxFuture<'static, Box<dyn Fixture>>;
+type Scenario = (&'static str, for<'a> fn(&'a Hubs) -> BoxFuture<'a, ()>);
+
+fn boxed<F: Fixture, E: std::fmt::Debug>(
+    start: impl Future<Output = Result<F, E>> + Send + 'static,
+) -> BoxFuture<'static, Box<dyn Fixture>> {
+    Box::pin(async { Box::new(start.await.unwrap()) as Box<dyn Fixture> })
+}
+
+const TRANSPORTS: [(&str, Start); 5] = [
+    ("memory", || boxed(MemoryFixture::start())),
+    ("redis7", || boxed(RedisFixture::start(RedisFlavour::Redis7))),
+    ("valkey9", || boxed(RedisFixture::start(RedisFlavour::Valkey9))),
+    ("nats2_9", || boxed(NatsFixture::start(NatsFlavour::Nats2_9))),
+    ("nats2_15", || boxed(NatsFixture::start(NatsFlavour::Nats2_15))),
+];
+
+macro_rules! scenarios {
+    ($($module:ident::$name:ident,)+) => {
+        &[$((stringify!($name), |hubs| Box::pin($module::$name(hubs)))),+]
+    };
+}
+
+const SCENARIOS: &[Scenario] = scenarios![
+    hub::send_all_writes_to_all_connections,
+    hub::send_all_does_not_write_to_disconnected_connections,
+    hub::send_group_writes_to_all_members,
+    hub::send_group_except_does_not_write_to_excluded,
+    hub::send_connection_writes_to_it,
+    hub::all_over_two_nodes,
+    hub::all_over_two_nodes_after_one_left,
+    hub::connection_of_the_other_node,
+    hub::group_of_the_other_node,
+    hub::disconnecting_leaves_groups,
+    hub::leaving_a_group_of_others_here,
+    hub::leaving_a_group_of_others_elsewhere,
+    hub::joining_from_the_other_node,
+    hub::joining_twice_here,
+    hub::joining_here_and_elsewhere,
+    hub::leaving_from_the_other_node,
+    hub::a_connection_of_this_node_is_served_without_publishing,
+    hub::a_broken_connection_elsewhere_does_not_disturb_the_sender,
+    hub::a_broken_member_does_not_disturb_the_other,
+    hub::a_user_has_several_connections,
+    hub::a_user_is_reached_after_one_connection_left,
+    hub::an_unknown_connection_is_not_found_promptly,
+    hub::several_groups_reach_a_connection_once,
+    hub::lists_of_names,
+    hub::hostile_names,
+    hub::one_sender_is_heard_in_order,
+    hub::hubs_do_not_hear_each_other,
+    faults::what_was_joined_survives_an_outage,
+    faults::who_connects_during_an_outage_is_reached_after_it,
+    storm::ten_thousand_joins_take_few_round_trips,
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Each starts a broker: more at once would only make each slower.
+    arguments.test_threads.get_or_insert(2);
+    let trials = TRANSPORTS.iter().flat_map(|(transport, start)| {
+        SCENARIOS.iter().map(move |(name, scenario)| {
+            Trial::test(format!("{transport}::{name}"), move || {
+                let runtime = tokio::runtime::Runtime::new()?;
+                runtime.block_on(async {
+                    let hubs = Hubs::on(start().await).await;
+                    scenario(&hubs).await;
+                });
+                Ok(())
+            })
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+mod faults {
+    use super::*;
+
+    async fn outage(hubs: &Hubs) {
+        hubs.medium.kill().await.unwrap();
+        hubs.links(false).await;
+    }
+
+    async fn end_of_outage(hubs: &Hubs) {
+        hubs.medium.start().await.unwrap();
+        hubs.links(true).await;
+    }
+
+    pub(super) async fn what_was_joined_survives_an_outage(hubs: &Hubs) {
+        let (one, two) = two_hubs(hubs);
+        let (mut here, mut there) =
+            (Client::open_as(&one, Some("ann")).await, Client::open_as(&two, Some("ann")).await);
+        for client in [&here, &there] {
+            one.groups().add(&client.id, "kitchen").await.unwrap();
+        }
+        outage(hubs).await;
+        // The own node's clients are served, and the sender is told about the others.
+        let told = one.clients().group("kitchen").send("Local", ()).await;
+        assert!(told.is_err(), "nobody else can have got it");
+        here.expect("Local", json!([])).await;
+        end_of_outage(hubs).await;
+        one.clients().group("kitchen").send("Group", ()).await.unwrap();
+        two.clients().user("ann").send("User", ()).await.unwrap();
+        for client in [&mut here, &mut there] {
+            assert_eq!(two_told(client).await, ["Group", "User"]);
+        }
+    }
+
+    pub(super) async fn who_connects_during_an_outage_is_reached_after_it(hubs: &Hubs) {
+        let (one, two) = two_hubs(hubs);
+        outage(hubs).await;
+        let mut late = Client::open_as(&two, Some("bob")).await;
+        let joined = two.groups().add(&late.id, "late").await.unwrap();
+        assert_eq!(joined, backplane_hub::Joined::HereOnly);
+        end_of_outage(hubs).await;
+        one.clients().user("bob").send("User", ()).await.unwrap();
+        one.clients().group("late").send("Group", ()).await.unwrap();
+        assert_eq!(two_told(&mut late).await, ["Group", "User"]);
+    }
+
+    /// What comes from two nodes, or on two topics, comes in any order.
+    async fn two_told(client: &mut Client) -> [String; 2] {
+        let mut told = [client.next().await.unwrap().target, client.next().await.unwrap().target];
+        told.sort();
+        told
+    }
+}
+
+mod storm {
+    use super::*;
+
+    const JOINS: usize = 10_000;
+
+    pub(super) async fn ten_thousand_joins_take_few_round_trips(hubs: &Hubs) {
+        let (one, two) = two_hubs(hubs);
+        let clients = join_all((0..JOINS).map(|_| Client::open(&one))).await;
+        let before = hubs.nodes[0].stats().interest_round_trips;
+        let groups = one.groups();
+        let joins = clients.iter().enumerate().map(|(number, client)| {
+            let groups = groups.clone();
+            async move { groups.add(&client.id, &format!("group {number}")).await.unwrap() }
+        });
+        join_all(joins).await;
+        let round_trips = hubs.nodes[0].stats().interest_round_trips - before;
+        println!("{JOINS} joins took {round_trips} round trips to {}", hubs.medium.name());
+        // Without a broker a round trip is a call, and nothing is gained by waiting for company.
+        let has_broker = hubs.nodes[0].semantics().publisher_outage != PublisherOutage::Never;
+        assert!(!has_broker || round_trips * 100 < JOINS as u64, "{round_trips} round trips");
+        // Each is effective: the other node reaches the first and the last.
+        for (number, mut client) in clients.into_iter().enumerate() {
+            if number == 0 || number == JOINS - 1 {
+                let group = format!("group {number}");
+                two.clients().group(&group).send("Joined", (number,)).await.unwrap();
+                client.expect("Joined", json!([number])).await;
+            }
+        }
+    }
+}
