@@ -2,7 +2,7 @@ use std::{
     any::TypeId,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicU64, AtomicUsize},
     },
 };
 
@@ -149,7 +149,7 @@ impl HubBuilder {
             routing,
             joins: AtomicU64::new(1),
             messages: AtomicU64::new(1),
-            closing: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
             closed: Notify::new(),
         });
         // Ends with the hub, to which it holds no claim.

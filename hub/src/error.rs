@@ -145,7 +145,9 @@ pub enum ArgumentsError {
 
 /// Why a send did not, or is not known to, reach every connection it was meant for.
 ///
-/// With several groups, users or connections all are attempted, and the first error is told.
+/// With several groups, users or connections all are attempted, and the first error is told. Once
+/// the arguments are encoded, connections of this node that are addressed by their ids get the
+/// message whatever happens beyond.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {

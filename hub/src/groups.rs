@@ -162,9 +162,11 @@ impl Shared {
         let asked = self.routing.ask_connection(id, question);
         match asked.await {
             Ok(outcome @ (Outcome::Done | Outcome::DoneHereOnly)) => Ok(outcome),
-            Ok(Outcome::Failed(reason)) => Err(GroupError::Refused { reason }),
+            Ok(Outcome::Refused(reason)) => Err(GroupError::Refused { reason }),
+            Ok(Outcome::Failed(reason)) | Err(Silence::Unavailable(reason)) => {
+                Err(GroupError::Unavailable { reason })
+            }
             Ok(_) | Err(Silence::Nobody) => Err(GroupError::NotFound),
-            Err(Silence::Unavailable(reason)) => Err(GroupError::Unavailable { reason }),
         }
     }
 }

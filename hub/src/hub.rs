@@ -2,7 +2,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -42,15 +42,10 @@ pub(crate) struct Shared {
     pub(crate) joins: AtomicU64,
     /// Numbers the messages that travel by several topics.
     pub(crate) messages: AtomicU64,
-    pub(crate) closing: AtomicBool,
-    /// Told whenever a connection has closed.
+    /// How many connections front ends hold, those included whose last hook still runs.
+    pub(crate) open: AtomicUsize,
+    /// Told whenever that has become less.
     pub(crate) closed: Notify,
-}
-
-impl Shared {
-    pub(crate) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::SeqCst)
-    }
 }
 
 impl Hub {
@@ -125,21 +120,19 @@ impl Hub {
     }
 
     /// Ends all connections with [`End::ShuttingDown`](crate::End::ShuttingDown), takes no new ones,
-    /// and waits until the front ends have closed them. The backplane stays: it is the application's.
+    /// and waits until the front ends have closed them and their last hooks have run. The backplane stays: it is the application's.
     ///
     /// # Errors
     ///
     /// How many connections were left when the deadline passed. They are ended, but not closed.
     pub async fn close(&self, deadline: Duration) -> Result<(), CloseError> {
         let hub = &*self.0;
-        // Before looking: a connection that is opened meanwhile sees it, or is seen.
-        hub.closing.store(true, Ordering::SeqCst);
-        hub.connections.all().iter().for_each(|member| member.queue.end(End::ShuttingDown));
+        hub.connections.close().iter().for_each(|member| member.queue.end(End::ShuttingDown));
         let all_closed = async {
             loop {
                 let mut closed = pin!(hub.closed.notified());
                 closed.as_mut().enable();
-                if hub.connections.len() == 0 {
+                if hub.open.load(Ordering::Acquire) == 0 {
                     return;
                 }
                 closed.await;
@@ -147,7 +140,7 @@ impl Hub {
         };
         match tokio::time::timeout(deadline, all_closed).await {
             Ok(()) => Ok(()),
-            Err(_) => Err(CloseError { connections: hub.connections.len() }),
+            Err(_) => Err(CloseError { connections: hub.open.load(Ordering::Acquire) }),
         }
     }
 }

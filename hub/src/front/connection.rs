@@ -1,4 +1,7 @@
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, atomic::Ordering},
+};
 
 use backplane_core::{LONGEST_NAME, SubscribeError, Subscription};
 use bytes::Bytes;
@@ -41,16 +44,12 @@ impl Hub {
         }
         let slot = hub.local.protocols.add(&protocol).ok_or(OpenError::TooManyProtocols)?;
         let member = Arc::new(Member::new(id, user, protocol, slot));
-        if !hub.connections.insert(&member) {
-            return Err(OpenError::Duplicate);
-        }
+        hub.connections.insert(&member)?;
+        hub.open.fetch_add(1, Ordering::AcqRel);
         // From here on, dropping it unregisters the connection.
         let mut connection = Connection { hub: Arc::clone(hub), member, subscription: None };
         let outbound = Outbound::new(Arc::clone(&connection.member));
         let member = &connection.member;
-        if hub.is_closing() {
-            return Err(OpenError::Closed);
-        }
         let own = connection.subscription.insert(hub.routing.subscribe_connection(member)?);
         let user = member.user.as_ref().and_then(|user| user.id.as_deref());
         let user = match user.filter(|id| !id.is_empty()) {
@@ -178,6 +177,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.unregister();
         self.member.forget_items();
+        self.hub.open.fetch_sub(1, Ordering::AcqRel);
         self.hub.closed.notify_waiters();
     }
 }

@@ -102,9 +102,8 @@ impl Hub {
         match hub.routing.ask_node(registrar, question).await {
             Ok(Outcome::Done | Outcome::DoneHereOnly) => Ok(()),
             Ok(Outcome::AlreadyClaimed) => Err(ClaimError::AlreadyClaimed),
-            Ok(Outcome::Failed(reason)) | Err(Silence::Unavailable(reason)) => {
-                Err(ClaimError::Unavailable { reason })
-            }
+            Ok(Outcome::Failed(reason) | Outcome::Refused(reason))
+            | Err(Silence::Unavailable(reason)) => Err(ClaimError::Unavailable { reason }),
             Ok(Outcome::NotFound | Outcome::NotAnnounced) | Err(Silence::Nobody) => {
                 Err(ClaimError::Unknown)
             }

@@ -2,7 +2,7 @@ use std::{
     hash::BuildHasher,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -10,6 +10,7 @@ use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use super::{Local, Member, Message};
+use crate::OpenError;
 
 const SHARDS: usize = 64;
 
@@ -19,6 +20,8 @@ pub(crate) struct Connections {
     hasher: RandomState,
     shards: Box<[RwLock<HashTable<Arc<Member>>>]>,
     count: AtomicUsize,
+    /// Read with a shard locked for writing, so that nobody slips in behind the one who closes.
+    closed: AtomicBool,
 }
 
 impl Default for Connections {
@@ -27,21 +30,24 @@ impl Default for Connections {
             hasher: RandomState::default(),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             count: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
         }
     }
 }
 
 impl Connections {
-    /// Whether there was none of this id.
-    pub(crate) fn insert(&self, member: &Arc<Member>) -> bool {
+    pub(crate) fn insert(&self, member: &Arc<Member>) -> Result<(), OpenError> {
         let hash = self.hash(&member.id);
         let mut table = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
+        if self.closed.load(Ordering::Acquire) {
+            return Err(OpenError::Closed);
+        }
         if table.find(hash, |it| it.id == member.id).is_some() {
-            return false;
+            return Err(OpenError::Duplicate);
         }
         table.insert_unique(hash, Arc::clone(member), |it| self.hash(&it.id));
         self.count.fetch_add(1, Ordering::AcqRel);
-        true
+        Ok(())
     }
 
     pub(crate) fn remove(&self, member: &Member) {
@@ -72,10 +78,12 @@ impl Connections {
         }
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Member>> {
+    /// Takes no more, and returns all there are.
+    pub(crate) fn close(&self) -> Vec<Arc<Member>> {
+        self.closed.store(true, Ordering::Release);
         let mut all = Vec::with_capacity(self.len());
         for shard in &self.shards {
-            let table = shard.read().unwrap_or_else(PoisonError::into_inner);
+            let table = shard.write().unwrap_or_else(PoisonError::into_inner);
             all.extend(table.iter().map(Arc::clone));
         }
         all

@@ -4,7 +4,7 @@ mod arguments;
 mod extract;
 mod handler;
 
-use std::{collections::HashMap, panic::AssertUnwindSafe};
+use std::{collections::HashMap, future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
 
@@ -49,12 +49,16 @@ impl Methods {
         invocation: Invocation,
     ) -> Result<Returned, InvocationError> {
         let method = self.find(target).ok_or(InvocationError::UnknownMethod)?;
-        let user = invocation.member().user.as_ref();
-        if let Some(denied) = method.policy.as_ref().and_then(|policy| policy.allows(user).err()) {
-            tracing::debug!(method = %method.name, policy = %denied.policy, "denied a call");
-            return Err(InvocationError::Unauthorized);
-        }
-        run(&*method.handler, invocation, &method.name).await
+        alone(invocation.hub_name(), &method.name, async {
+            let user = invocation.member().user.as_ref();
+            let denied = method.policy.as_ref().and_then(|policy| policy.allows(user).err());
+            if let Some(denied) = denied {
+                tracing::debug!(method = %method.name, policy = %denied.policy, "denied a call");
+                return Err(InvocationError::Unauthorized);
+            }
+            method.handler.call(invocation).await
+        })
+        .await
     }
 
     /// Runs a hook.
@@ -64,7 +68,8 @@ impl Methods {
         name: &'static str,
     ) -> Result<(), HubError> {
         let Some(hook) = hook else { return Ok(()) };
-        match run(hook, invocation, name).await {
+        let hub = invocation.hub_name();
+        match alone(hub, name, async { hook.call(invocation).await }).await {
             Ok(_) => Ok(()),
             Err(InvocationError::Failed(error)) => Err(error),
             Err(error) => Err(HubError::named("InvocationError", error.to_string())),
@@ -77,15 +82,13 @@ pub(crate) fn fold(name: &str) -> String {
     name.to_lowercase()
 }
 
-/// A handler that panics fails alone.
-async fn run(
-    handler: &dyn Erased,
-    invocation: Invocation,
+/// What panics fails alone.
+async fn alone(
+    hub: Arc<str>,
     name: &str,
+    call: impl Future<Output = Result<Returned, InvocationError>> + Send,
 ) -> Result<Returned, InvocationError> {
-    let hub = invocation.hub_name();
-    let answer = AssertUnwindSafe(async { handler.call(invocation).await });
-    match answer.catch_unwind().await {
+    match AssertUnwindSafe(call).catch_unwind().await {
         Ok(outcome) => outcome,
         Err(panic) => {
             let error = HubError::panicked(&*panic);

@@ -281,7 +281,7 @@ impl From<GroupError> for Outcome {
     fn from(error: GroupError) -> Self {
         match error {
             GroupError::NotFound => Self::NotFound,
-            GroupError::Refused { reason } => Self::Failed(reason),
+            GroupError::Refused { reason } => Self::Refused(reason),
             other => Self::Failed(other.to_string().into()),
         }
     }

@@ -46,8 +46,10 @@ pub(crate) enum Outcome {
     AlreadyClaimed,
     /// It was never announced, or too long ago.
     NotAnnounced,
-    /// The broker refuses, or the asked node cannot.
+    /// The asked node cannot.
     Failed(Arc<str>),
+    /// The broker refuses it.
+    Refused(Arc<str>),
 }
 
 /// A message between the hubs of two nodes; the number is the asker's.
@@ -107,6 +109,7 @@ impl Letter {
                     Outcome::AlreadyClaimed => (3, ""),
                     Outcome::NotAnnounced => (4, ""),
                     Outcome::Failed(reason) => (5, &**reason),
+                    Outcome::Refused(reason) => (6, &**reason),
                 };
                 bytes.put_u8(code);
                 put_text(&mut bytes, text);
@@ -134,6 +137,7 @@ impl Letter {
                     3 => Outcome::AlreadyClaimed,
                     4 => Outcome::NotAnnounced,
                     5 => Outcome::Failed(text.into()),
+                    6 => Outcome::Refused(text.into()),
                     _ => Outcome::Failed(
                         "it answers in a way that this version does not know".into(),
                     ),

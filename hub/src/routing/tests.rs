@@ -112,6 +112,7 @@ fn letters_are_read_as_they_were_written() {
         Letter::Result(7, Outcome::AlreadyClaimed),
         Letter::Result(8, Outcome::NotAnnounced),
         Letter::Result(9, Outcome::Failed("no".into())),
+        Letter::Result(10, Outcome::Refused("no".into())),
     ];
     for letter in letters {
         let bytes = letter.encode();

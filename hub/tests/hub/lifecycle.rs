@@ -1,6 +1,12 @@
 //! The ends of hubs and connections.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use backplane_hub::{
     Backplane, Connection, ConnectionId, End, Hub, OpenError, Opening, Outbound, Protocol, State,
@@ -51,6 +57,29 @@ async fn closing_ends_all_connections_and_waits_for_them() {
     // The backplane is the application's.
     assert!(hub.backplane().link().borrow().is_up());
     hub.close(Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
+async fn closing_waits_for_the_last_hooks() {
+    let ran = Arc::new(AtomicUsize::new(0));
+    let hub = one_hub(|hub| {
+        hub.state(Arc::clone(&ran)).on_disconnected(|ran: State<Arc<AtomicUsize>>| async move {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            ran.fetch_add(1, Ordering::Relaxed);
+        })
+    })
+    .await;
+    for _ in 0..10 {
+        let (connection, _) = open(&hub).await;
+        tokio::spawn(async move {
+            connection.ended().await;
+            connection.disconnected(None).await;
+        });
+    }
+    hub.close(Duration::from_secs(10)).await.unwrap();
+    assert_eq!(ran.load(Ordering::Relaxed), 10);
 }
 
 #[tokio::test(start_paused = true)]

@@ -175,6 +175,7 @@ async fn a_panic_is_one_calls_failure() {
             "none".parse::<u8>().unwrap()
         })
         .method("Fine", || async { 1 })
+        .method_with("Policy", nothing, Policy::new(|_| panic!("in a policy")))
         .on_connected(|items: Items| async move {
             if items.insert(1u8).is_none() {
                 panic!("in a hook {}", 1);
@@ -184,7 +185,7 @@ async fn a_panic_is_one_calls_failure() {
     .await;
     let client = Client::open(&hub).await;
     assert!(client.connection().connected().await.is_err_and(|error| error.kind() == "Panic"));
-    for (method, arguments) in [("now", vec![Value::Null]), ("later", vec![])] {
+    for (method, arguments) in [("now", vec![Value::Null]), ("later", vec![]), ("policy", vec![])] {
         match client.invoke(method, arguments).await {
             Err(InvocationError::Failed(error)) => {
                 assert_eq!((error.is_public(), error.kind()), (false, "Panic"));
