@@ -13,9 +13,13 @@
 //! # }
 //! ```
 //!
-//! Each node has one connection and, on it, one subscription per topic. A lost connection is not
-//! mended underneath: the node makes a new one, subscribes everything again, and says so. TLS is
-//! always compiled in, as the client library (`async-nats`) brings it.
+//! Each node has one connection and, on it, one subscription per topic; the client library
+//! (`async-nats`) runs on a thread of its own for it. A lost connection is not mended underneath:
+//! the node makes a new one, subscribes everything again, and says so. TLS is always compiled in,
+//! as the library brings it.
+//!
+//! A topic that a node subscribes costs it about 6 KiB of memory, and up to 13 KiB once messages
+//! have passed: the library gives each subscription a queue of its own.
 //!
 //! # Promises
 //!
