@@ -34,7 +34,8 @@
 //! | `GET` with an upgrade, with or without a token as `id` | a WebSocket that speaks the JSON hub protocol |
 //! | what belongs to other transports | the status that clients know for it |
 //!
-//! Methods return once, and take no streams; clients that ask for streams are told so.
+//! Methods return once, and take no streams; clients that ask for streams are told so. WebSockets are
+//! opened over HTTP/1.1. Paths are axum's, so unlike the original's they have a case.
 //!
 //! # No sticky sessions
 //!

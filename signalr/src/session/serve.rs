@@ -32,6 +32,10 @@ pub(super) async fn serve(
     options: &Options,
 ) -> Ending {
     let connection = &open.connection;
+    let mut clock = Clock::new(options, Instant::now());
+    if open.socket.is_writing() {
+        clock.write_begins(Instant::now());
+    }
     let mut session = Session {
         options,
         socket: &mut open.socket,
@@ -41,7 +45,7 @@ pub(super) async fn serve(
         starting: Some(connection.connected().boxed()),
         running,
         waiting: None,
-        clock: Clock::new(options, Instant::now()),
+        clock,
         batch: Vec::new(),
     };
     let ending = session.until_end().await;

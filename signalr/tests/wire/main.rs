@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 mod authentication;
+mod busy;
 mod calls;
 mod client;
 mod ending;
@@ -10,6 +11,7 @@ mod handshake;
 mod hostile;
 mod http;
 mod liveness;
+mod logs;
 mod negotiation;
 mod nodes;
 mod server;
