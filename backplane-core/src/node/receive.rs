@@ -71,12 +71,13 @@ impl Inbound {
             if envelope.origin == Some(shared.id) {
                 return shared.echo(envelope.kind, &envelope.body);
             }
+            if envelope.kind == Kind::Probe {
+                return;
+            }
             shared.counters.received.add(1);
             match shared.interest.sinks(envelope.topic.as_parts()) {
-                Some((_, sinks)) if envelope.kind == Kind::Message => {
-                    shared.tell(&sinks, &Event::Message(envelope.clone()));
-                }
-                _ => shared.counters.uninterested.add(1),
+                Some((_, sinks)) => shared.tell(&sinks, &Event::Message(envelope.clone())),
+                None => shared.counters.uninterested.add(1),
             }
         });
     }
@@ -125,12 +126,12 @@ impl fmt::Debug for Inbound {
 
 impl Shared {
     fn receive(&self, header: &Header<'_>, origin: NodeId, body: &Bytes) {
+        // A medium that sends everything to everyone brings the probes of others too.
+        if header.kind == Kind::Probe {
+            return;
+        }
         self.counters.received.add(1);
-        let sinks = match header.kind {
-            Kind::Message => self.interest.sinks(header.topic),
-            Kind::Probe => None,
-        };
-        let Some((topic, sinks)) = sinks else {
+        let Some((topic, sinks)) = self.interest.sinks(header.topic) else {
             return self.counters.uninterested.add(1);
         };
         let mut envelope = Envelope::new(topic, body.clone())

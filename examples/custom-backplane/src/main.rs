@@ -1,9 +1,8 @@
 //! A backplane of one's own, whole, in one file: nodes connected by a plain TCP relay.
 //!
 //! The relay sends every frame to every connection, the sender's too. So there is nothing to
-//! subscribe (each node filters for itself), and a frame that came back is proof that the relay
-//! has taken it. Run `cargo run -p custom-backplane` to see two nodes talk, and
-//! `cargo test -p custom-backplane` to see the kit judge it.
+//! subscribe, and a frame that came back is proof that the relay has taken it. `cargo run -p
+//! custom-backplane` shows two nodes talk; `cargo test -p custom-backplane` lets the kit judge it.
 
 use std::{io, net::SocketAddr};
 
@@ -18,6 +17,7 @@ use futures_util::{SinkExt, StreamExt, stream::iter};
 use tokio::{
     net::{TcpListener, TcpStream, tcp::OwnedWriteHalf},
     sync::{Mutex, broadcast, watch},
+    task::JoinSet,
 };
 use tokio_util::{
     codec::{FramedRead, FramedWrite, LengthDelimitedCodec},
@@ -29,31 +29,31 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let _relay = AbortOnDropHandle::new(tokio::spawn(relay(listener)));
-    let [kitchen, counter] = [(); 2].map(|()| node(address));
-
+    let [kitchen, counter] = [(); 2].map(|()| node(address, NodeOptions::default()));
     let topic = Topic::group("orders", "kitchen");
     let mut orders = stream(&kitchen, &[topic.clone()], 16)?;
     orders.subscription().confirmed().await?;
     counter.link().wait_for(|link| link.is_up()).await?;
-
     let receipt = counter.publish(Envelope::new(topic, "one tea")).await?;
     println!("the counter ordered: {receipt:?}; the kitchen heard: {:?}", orders.next().await);
     Ok(())
 }
 
 /// A node on the relay at this address: an ordinary backplane, ready for `Hub::builder`.
-pub fn node(relay: SocketAddr) -> Node {
-    Node::start(RelayWire(relay), NodeOptions::default())
+pub fn node(relay: SocketAddr, options: NodeOptions) -> Node {
+    Node::start(RelayWire(relay), options)
 }
 
 /// The relay: what one connection sends, all of them get, in one order.
 pub async fn relay(listener: TcpListener) -> io::Result<()> {
     let (frames, _) = broadcast::channel::<Bytes>(16_384);
+    let mut connections = JoinSet::new(); // They end with the relay.
     loop {
         let (socket, _) = listener.accept().await?;
+        while connections.try_join_next().is_some() {}
         let (read, write) = socket.into_split();
         let (everyone, mut mine) = (frames.clone(), frames.subscribe());
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let mut read = FramedRead::new(read, LengthDelimitedCodec::new());
             let mut write = FramedWrite::new(write, LengthDelimitedCodec::new());
             loop {
