@@ -13,15 +13,13 @@ mod outbound;
 mod questions;
 mod random;
 mod scale_out;
-#[allow(unreachable_pub, reason = "they are a library's: written to run on any transport")]
-#[path = "../scenarios/mod.rs"]
-mod scenarios;
 mod targets;
 
 use std::sync::Arc;
 
 use backplane_hub::{Backplane, Hub, Link};
 use backplane_memory::Medium;
+use backplane_tests::hub as scenarios;
 use scenarios::{HubFixture, Plain, soon};
 
 /// Two nodes, and the medium between them.
