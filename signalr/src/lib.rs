@@ -2,7 +2,7 @@
 //! Java, Swift and Python clients connect unchanged, and to whichever node they happen to reach.
 //!
 //! ```
-//! use axum::Router;
+//! use axum::{Router, serve::ListenerExt};
 //! use backplane_hub::{Caller, Hub, HubError, connect};
 //! use backplane_signalr::{Options, router};
 //!
@@ -19,8 +19,11 @@
 //!     .build()?;
 //! // An ordinary axum application, in which the hub is one part.
 //! let app: Router = Router::new().nest("/hubs/chat", router(&chat, Options::new()));
-//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-//! # let server = async move { axum::serve(listener, app).await };
+//! // Messages are small: without this, TCP holds each back until the one before has been confirmed.
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?.tap_io(|socket| {
+//!     let _ = socket.set_nodelay(true);
+//! });
+//! let server = async { axum::serve(listener, app).await };
 //! # drop(server);
 //! # Ok(())
 //! # }
