@@ -7,3 +7,8 @@
 pub mod brokers;
 pub mod hub;
 pub mod kit;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

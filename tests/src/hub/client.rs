@@ -45,6 +45,8 @@ pub struct Plain {
 }
 
 impl Plain {
+    /// One of this name.
+    #[must_use]
     pub fn new(name: &'static str) -> Arc<Self> {
         Arc::new(Self { name, encoded: AtomicU64::new(0) })
     }
@@ -104,7 +106,9 @@ impl Told {
 /// A connection and its client, in one.
 #[derive(Debug)]
 pub struct Client {
+    /// The connection's id.
     pub id: ConnectionId,
+    /// The hub of its node.
     pub hub: Hub,
     connection: Option<Connection>,
     outbound: Option<Outbound>,
@@ -119,11 +123,13 @@ impl Client {
         Self::open_as(hub, None).await
     }
 
+    /// Opens a connection of this user with a fresh id.
     pub async fn open_as(hub: &Hub, user: Option<&str>) -> Self {
         let id = ConnectionId::random();
         Self::open_with(hub, id, user.map(User::new), Plain::new("plain")).await
     }
 
+    /// Opens a connection that is wholly described.
     pub async fn open_with(
         hub: &Hub,
         id: ConnectionId,
@@ -141,10 +147,13 @@ impl Client {
         }
     }
 
+    /// The front end's side of the connection.
+    #[must_use]
     pub fn connection(&self) -> &Connection {
         self.connection.as_ref().unwrap()
     }
 
+    /// Takes the front end's side, for a client that goes on without it.
     pub fn take_connection(&mut self) -> Connection {
         self.connection.take().unwrap()
     }
@@ -195,6 +204,7 @@ impl Client {
         Ok(serde_json::to_value(returned).unwrap())
     }
 
+    /// Waits until the hub wants the connection closed, and says why.
     pub async fn ended(&self) -> End {
         soon("the end", self.connection().ended()).await
     }
