@@ -170,8 +170,8 @@ impl Sink for Collector {
     }
 }
 
-/// Publishes a fence on `topic` and waits until each of these has heard it: what `from` published there
-/// before has arrived by then, or never will.
+/// Publishes a fence on `topic` and waits until each of these has heard it: what `from` published
+/// there before has arrived by then, or never will.
 ///
 /// # Errors
 ///

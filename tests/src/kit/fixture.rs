@@ -9,8 +9,9 @@ use super::{Outcome, Stop};
 
 /// A medium of one transport, for one scenario: its nodes share it with nobody else.
 ///
-/// Only [`name`](Self::name) and [`node`](Self::node) must be written. Whatever else a fixture can do
-/// it names in [`controls`](Self::controls); a scenario that needs more is reported as *not applicable*.
+/// Only [`name`](Self::name) and [`node`](Self::node) must be written. Whatever else a fixture can
+/// do it names in [`controls`](Self::controls); a scenario that needs more is reported as *not
+/// applicable*.
 ///
 /// Dropping the fixture ends the medium.
 #[async_trait]
@@ -18,7 +19,8 @@ pub trait Fixture: Debug + Send + Sync + 'static {
     /// What it is, with its version: `redis 7.0.15`.
     fn name(&self) -> String;
 
-    /// Starts a new node on the medium, whether or not that can be reached, and does not wait for it.
+    /// Starts a new node on the medium, whether or not that can be reached, and does not wait for
+    /// it.
     ///
     /// # Errors
     ///
@@ -85,8 +87,8 @@ pub trait Fixture: Debug + Send + Sync + 'static {
         Err(unable(Control::Pause))
     }
 
-    /// [`Control::Inject`]: sends bytes to the nodes that are interested in `topic`, as any stranger with
-    /// access to the medium could; returns when the medium has taken them.
+    /// [`Control::Inject`]: sends bytes to the nodes that are interested in `topic`, as any
+    /// stranger with access to the medium could; returns when the medium has taken them.
     ///
     /// # Errors
     ///
@@ -178,15 +180,15 @@ impl Setup {
     }
 }
 
-/// Whom a medium knows. The absolute numbers mean nothing (the one who asks may be among them); scenarios
-/// compare.
+/// Whom a medium knows. The absolute numbers mean nothing (the one who asks may be among them);
+/// scenarios compare.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Census {
     /// Open connections.
     pub connections: u64,
     /// Subscriptions, over all connections.
     pub subscriptions: u64,
-    /// Requests to subscribe or unsubscribe that it has got since it started, if it counts them. One request may
-    /// name many topics.
+    /// Requests to subscribe or unsubscribe that it has got since it started, if it counts them.
+    /// One request may name many topics.
     pub requests: Option<u64>,
 }

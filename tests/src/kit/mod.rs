@@ -40,8 +40,8 @@
 //! }
 //! ```
 //!
-//! Then let the kit make a test of each scenario, in `tests/conformance.rs` with `harness = false` in
-//! `Cargo.toml`:
+//! Then let the kit make a test of each scenario, in `tests/conformance.rs` with `harness = false`
+//! in `Cargo.toml`:
 //!
 //! ```no_run
 //! # use backplane_tests::kit::{MemoryFixture as Ours, Outcome};
@@ -51,14 +51,15 @@
 //! }
 //! ```
 //!
-//! `cargo test --test conformance` judges it by what its
-//! [`Semantics`](backplane_core::Semantics) promise. A promise that is not made is reported as *not
-//! promised*, a scenario that the fixture can't stage as *not applicable*, and what goes beyond the
-//! promise as *better than promised*. What is random follows from a seed, which is printed and can be set:
-//! `BACKPLANE_SEED=7`. `BACKPLANE_REPORT=file` collects all results as lines of JSON.
+//! `cargo test --test conformance` judges it by what its [`Semantics`](backplane_core::Semantics)
+//! promise. A promise that is not made is reported as *not promised*, a scenario that the fixture
+//! can't stage as *not applicable*, and what goes beyond the promise as *better than promised*.
+//! What is random follows from a seed, which is printed and can be set: `BACKPLANE_SEED=7`.
+//! `BACKPLANE_REPORT=file` collects all results as lines of JSON.
 //!
-//! A scenario is a plain function over a [`Stage`]. To write your own, take a [`Collector`], a [`fence()`]
-//! to prove that nothing arrives, and a [`Checker`] to account for every envelope; [`run()`] takes it.
+//! A scenario is a plain function over a [`Stage`]. To write your own, take a [`Collector`], a
+//! [`fence()`] to prove that nothing arrives, and a [`Checker`] to account for every envelope;
+//! [`run()`] takes it.
 
 pub mod checker;
 mod collect;

@@ -53,7 +53,8 @@ impl Random {
         bytes
     }
 
-    /// A text of up to `longest` bytes, from all of Unicode, and often from what is special somewhere.
+    /// A text of up to `longest` bytes, from all of Unicode, and often from what is special
+    /// somewhere.
     pub fn text(&mut self, longest: usize) -> String {
         const SPECIAL: &[char] = &['*', '.', '>', '[', ':', '/', '%', ' ', '\\', '?', '$', '\0'];
         let length = self.below(longest + 1);

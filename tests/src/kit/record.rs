@@ -108,14 +108,16 @@ impl Record {
     /// The file can't be written.
     pub fn keep(&self) -> Outcome {
         let Some(path) = std::env::var_os(REPORT) else { return Ok(()) };
-        let notes: Vec<_> = self.notes.iter().map(Note::parts).collect();
+        let notes = self.notes.iter().map(Note::parts);
+        let notes: Vec<_> =
+            notes.map(|(kind, text)| json!({ "kind": kind, "text": text })).collect();
         let line = json!({
             "subject": self.subject,
             "medium": self.medium,
             "scenario": self.scenario,
             "verdict": self.verdict.word(),
             "reason": self.verdict.reason(),
-            "notes": notes.iter().map(|(kind, text)| json!({ "kind": kind, "text": text })).collect::<Vec<_>>(),
+            "notes": notes,
             "seconds": self.took.as_secs_f64(),
             "seed": self.seed,
         });

@@ -157,11 +157,12 @@ fn failed(stop: Stop) -> Failed {
     }
 }
 
-/// Judges these subjects by every scenario: one test for each pair, named `label::module::scenario`.
+/// Judges these subjects by every scenario: one test for each pair, named
+/// `label::module::scenario`.
 ///
-/// Takes the arguments of `cargo test` and `cargo nextest` from the command line. Prints, for each test, what
-/// it came to, with its seed; where [`REPORT`](super::REPORT) names a file, appends it there. What is not
-/// promised or not applicable counts as ignored, with the reason.
+/// Takes the arguments of `cargo test` and `cargo nextest` from the command line. Prints, for each
+/// test, what it came to, with its seed; where [`REPORT`](super::REPORT) names a file, appends it
+/// there. What is not promised or not applicable counts as ignored, with the reason.
 #[must_use]
 pub fn run_all(subjects: impl IntoIterator<Item = Subject>) -> ExitCode {
     run(subjects, &scenarios::all())
@@ -179,8 +180,8 @@ pub fn run(subjects: impl IntoIterator<Item = Subject>, scenarios: &[Scenario]) 
 
 /// The `main` of a test without harness that judges backplanes by every scenario.
 ///
-/// Each line names a subject, and how to start a fresh fixture of it: an expression that is a future of a
-/// `Result` with any error.
+/// Each line names a subject, and how to start a fresh fixture of it: an expression that is a
+/// future of a `Result` with any error.
 ///
 /// ```no_run
 /// # use backplane_tests::{brokers::RedisFlavour, kit::{MemoryFixture, RedisFixture}};

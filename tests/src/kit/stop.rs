@@ -55,7 +55,8 @@ impl<T, E: Into<Stop>> Doing<T> for Result<T, E> {
     }
 }
 
-/// How long anything may take that should take no time at all. Generous: a busy machine is no failure.
+/// How long anything may take that should take no time at all. Generous: a busy machine is no
+/// failure.
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// Waits for `work`, but no longer than `limit`.

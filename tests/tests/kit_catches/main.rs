@@ -1,5 +1,6 @@
-//! The kit catches what is wrong: a transport with one fault fails the scenarios that should notice, and the
-//! same transport without it passes them all. There is no scenario that nothing could fail.
+//! The kit catches what is wrong: a transport with one fault fails the scenarios that should
+//! notice, and the same transport without it passes them all. There is no scenario that nothing
+//! could fail.
 
 mod fault;
 mod layer;

@@ -173,8 +173,9 @@ impl Doubts {
         faults
     }
 
-    /// Whether the envelope may have been on its way during one of them. With a receipt that does not prove
-    /// that the broker has passed it on, it may have been on its way until any later time.
+    /// Whether the envelope may have been on its way during one of them. With a receipt that does
+    /// not prove that the broker has passed it on, it may have been on its way until any later
+    /// time.
     fn cover(&self, sent: &Sent, receipt: Receipt) -> bool {
         let passed_on = sent.answered.filter(|_| receipt >= Receipt::Accepted);
         self.0.iter().any(|(since, until)| {

@@ -103,8 +103,8 @@ impl Checker {
         receiver
     }
 
-    /// A receiver that is subscribed to these topics on `node`, confirmed, and expects everything that is
-    /// published on them from now on.
+    /// A receiver that is subscribed to these topics on `node`, confirmed, and expects everything
+    /// that is published on them from now on.
     ///
     /// # Errors
     ///
@@ -125,8 +125,8 @@ impl Checker {
         Ok(Listener { receiver, subscription })
     }
 
-    /// Publishes numbered envelopes on `topic` through `node`. Several on one topic of one node make
-    /// separate streams, so a topic's order is checked for each publisher.
+    /// Publishes numbered envelopes on `topic` through `node`. Several on one topic of one node
+    /// make separate streams, so a topic's order is checked for each publisher.
     #[must_use]
     pub fn publisher(&self, node: &Arc<dyn Backplane>, topic: &Topic) -> Publisher {
         Publisher::new(Arc::clone(node), self.stream(node.node(), topic))
@@ -148,8 +148,9 @@ impl Checker {
         self.0.receivers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until every receiver has the latest envelope of each stream that it expects. Call it when the
-    /// links are up and nothing is published any more: what is not there afterwards is lost.
+    /// Waits until every receiver has the latest envelope of each stream that it expects. Call it
+    /// when the links are up and nothing is published any more: what is not there afterwards is
+    /// lost.
     ///
     /// # Errors
     ///

@@ -9,7 +9,8 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use super::book::{Answer, Stream};
 use crate::kit::{Doing, Outcome, SOON, Stop, within};
 
-/// Publishes numbered envelopes on one topic. See [`Checker::publisher`](super::Checker::publisher).
+/// Publishes numbered envelopes on one topic. See
+/// [`Checker::publisher`](super::Checker::publisher).
 #[derive(Debug)]
 pub struct Publisher {
     node: Arc<dyn Backplane>,
@@ -110,8 +111,8 @@ impl Publisher {
         within(SOON, "the outcome of many envelopes", open.for_each(async |_| ())).await
     }
 
-    /// Publishes one at every beat until told to stop, whatever the answers are, and then waits for those
-    /// that are still open. Returns how many were published for certain.
+    /// Publishes one at every beat until told to stop, whatever the answers are, and then waits for
+    /// those that are still open. Returns how many were published for certain.
     ///
     /// # Errors
     ///

@@ -90,8 +90,8 @@ impl Report {
         self.demand(good, "everything should have arrived once and in order")
     }
 
-    /// Demands that every loss was reported, and that there is nothing out of order, nothing that was not
-    /// sent, and nothing twice unless the transport promises at least once.
+    /// Demands that every loss was reported, and that there is nothing out of order, nothing that
+    /// was not sent, and nothing twice unless the transport promises at least once.
     ///
     /// # Errors
     ///

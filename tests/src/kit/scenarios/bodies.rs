@@ -41,7 +41,8 @@ pub async fn every_size_up_to_the_largest_arrives_untouched(stage: &Stage) -> Ou
     Ok(())
 }
 
-/// One byte above the largest body is an error, and no sink has heard of it; the next envelope arrives.
+/// One byte above the largest body is an error, and no sink has heard of it; the next envelope
+/// arrives.
 ///
 /// # Errors
 ///
@@ -69,7 +70,8 @@ pub async fn one_byte_too_many_is_refused_before_anything_happens(stage: &Stage)
     Ok(())
 }
 
-/// Bodies that look like something else (to this project, to a broker, to a terminal) arrive as they are.
+/// Bodies that look like something else (to this project, to a broker, to a terminal) arrive as
+/// they are.
 ///
 /// # Errors
 ///

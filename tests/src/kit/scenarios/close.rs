@@ -116,7 +116,8 @@ pub async fn a_closed_node_hears_nothing(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-/// Nodes that are dropped without being closed leave nothing: no connection, no subscription, no sink.
+/// Nodes that are dropped without being closed leave nothing: no connection, no subscription, no
+/// sink.
 ///
 /// # Errors
 ///
@@ -161,8 +162,9 @@ pub async fn dropping_a_node_frees_it(stage: &Stage) -> Outcome {
     publish(&*stays, Envelope::new(topics[0].clone(), "x")).await
 }
 
-/// While two nodes publish to each other, others join, hear what follows their confirmation, publish, and leave,
-/// closed or dropped. Nobody who stays misses anything, not even of those who have left.
+/// While two nodes publish to each other, others join, hear what follows their confirmation,
+/// publish, and leave, closed or dropped. Nobody who stays misses anything, not even of those who
+/// have left.
 ///
 /// # Errors
 ///

@@ -10,7 +10,8 @@ use crate::kit::{
     Collector, Doing, Outcome, SOON, Stage, Stop, confirmed, ensure, fence, publish, within,
 };
 
-/// A thousand times: another node publishes right behind the confirmation, and each envelope arrives.
+/// A thousand times: another node publishes right behind the confirmation, and each envelope
+/// arrives.
 ///
 /// # Errors
 ///
@@ -93,7 +94,8 @@ pub(super) async fn each_arrives_once(
     Ok(())
 }
 
-/// A confirmation can be awaited again, by several at once, and given up; nothing is confirmed at once.
+/// A confirmation can be awaited again, by several at once, and given up; nothing is confirmed at
+/// once.
 ///
 /// # Errors
 ///
@@ -142,7 +144,8 @@ pub async fn nothing_from_before_arrives(stage: &Stage) -> Outcome {
     fence(&*there, &topic, &[&late]).await?;
     let bodies = late.bodies();
     if here.semantics().filter == Filter::Node && bodies.last().is_some_and(|it| it == "new") {
-        // Nothing is asked of such a medium, so what is on its way to the node meets the new interest.
+        // Nothing is asked of such a medium, so what is on its way to the node meets the new
+        // interest.
         stage.not_promised("that what is still on its way does not arrive");
         return Ok(());
     }

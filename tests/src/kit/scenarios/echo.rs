@@ -113,8 +113,8 @@ impl Sink for Publishes {
     }
 }
 
-/// A sink that publishes from within `accept`, at whatever event, is told that it must not, and nothing is
-/// published.
+/// A sink that publishes from within `accept`, at whatever event, is told that it must not, and
+/// nothing is published.
 ///
 /// # Errors
 ///

@@ -71,8 +71,8 @@ impl Scene {
     }
 }
 
-/// What is no envelope at all, among good ones: random bytes, other protocols, claims of huge lengths, and
-/// envelopes cut off. Each is counted and dropped; the good ones arrive.
+/// What is no envelope at all, among good ones: random bytes, other protocols, claims of huge
+/// lengths, and envelopes cut off. Each is counted and dropped; the good ones arrive.
 ///
 /// # Errors
 ///
@@ -107,8 +107,8 @@ pub async fn strange_bytes_are_counted_and_dropped(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-/// Genuine envelopes with bits flipped, bytes missing, doubled or exchanged. Some are still readable, and may
-/// arrive; nothing else happens, and good envelopes between them arrive.
+/// Genuine envelopes with bits flipped, bytes missing, doubled or exchanged. Some are still
+/// readable, and may arrive; nothing else happens, and good envelopes between them arrive.
 ///
 /// # Errors
 ///
@@ -135,8 +135,8 @@ pub async fn damaged_envelopes_harm_nobody(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-/// Versions, kinds and routes that this version does not know are counted and skipped; fields that a newer one
-/// appended to the header are skipped, and the envelope arrives.
+/// Versions, kinds and routes that this version does not know are counted and skipped; fields that
+/// a newer one appended to the header are skipped, and the envelope arrives.
 ///
 /// # Errors
 ///

@@ -11,8 +11,9 @@ use crate::kit::{
     publish, within,
 };
 
-/// Ten thousand times, from eight tasks, one topic is subscribed and given up again. Whoever waits for its
-/// confirmation hears what is published then; at the end nothing is left, and the topic works as before.
+/// Ten thousand times, from eight tasks, one topic is subscribed and given up again. Whoever waits
+/// for its confirmation hears what is published then; at the end nothing is left, and the topic
+/// works as before.
 ///
 /// # Errors
 ///
@@ -70,8 +71,8 @@ async fn flip_once(
     Ok(())
 }
 
-/// Waits until the node holds that many topics at the broker, as far as it counts. Only on its first connection:
-/// what is subscribed again counts again.
+/// Waits until the node holds that many topics at the broker, as far as it counts. Only on its
+/// first connection: what is subscribed again counts again.
 pub(super) async fn subscribed(node: &dyn Backplane, count: usize) -> Outcome {
     eventually(SOON, format!("{count} topics to be subscribed"), async || {
         let stats = node.stats();
@@ -199,7 +200,8 @@ pub async fn the_last_of_several_ends_the_interest(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-/// A thousand topics come and go, some before they are confirmed; neither node nor broker keeps anything.
+/// A thousand topics come and go, some before they are confirmed; neither node nor broker keeps
+/// anything.
 ///
 /// # Errors
 ///

@@ -1,6 +1,7 @@
 //! What every backplane is judged by.
 //!
-//! Each scenario is a function of one [`Stage`](super::Stage), and says in its documentation what it demands.
+//! Each scenario is a function of one [`Stage`](super::Stage), and says in its documentation what
+//! it demands.
 
 pub mod bodies;
 pub mod close;

@@ -43,9 +43,9 @@ pub async fn a_short_pause_loses_nothing(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-/// The medium is frozen for ten seconds, under load. Within the probe's deadline the link says that it is not up,
-/// and sinks are told; local sinks are served meanwhile. Afterwards the link is up again, sinks are told, and
-/// whatever was lost lies in between.
+/// The medium is frozen for ten seconds, under load. Within the probe's deadline the link says that
+/// it is not up, and sinks are told; local sinks are served meanwhile. Afterwards the link is up
+/// again, sinks are told, and whatever was lost lies in between.
 ///
 /// # Errors
 ///

@@ -115,7 +115,8 @@ pub async fn hostile_names_are_literal(stage: &Stage) -> Outcome {
     each_hears_its_own(stage, &groups.chain(users).collect::<Vec<_>>()).await
 }
 
-/// Pairs of topics whose channels would be the same if names were only joined, or escaped carelessly.
+/// Pairs of topics whose channels would be the same if names were only joined, or escaped
+/// carelessly.
 ///
 /// # Errors
 ///
@@ -177,8 +178,8 @@ pub async fn hubs_never_hear_each_other(stage: &Stage) -> Outcome {
     each_hears_its_own(stage, &topics).await
 }
 
-/// Names of the greatest length, made of what takes most room when it is escaped, arrive; one byte more is an
-/// error, and nothing happens.
+/// Names of the greatest length, made of what takes most room when it is escaped, arrive; one byte
+/// more is an error, and nothing happens.
 ///
 /// # Errors
 ///

@@ -66,8 +66,8 @@ pub async fn all_nodes_see_one_publishers_order(stage: &Stage) -> Outcome {
     checker.report().exact()
 }
 
-/// Many tasks of one node publish on one topic at once. Which of them is first is open, but all sinks, here and
-/// elsewhere, see the same order.
+/// Many tasks of one node publish on one topic at once. Which of them is first is open, but all
+/// sinks, here and elsewhere, see the same order.
 ///
 /// # Errors
 ///

@@ -23,7 +23,8 @@ pub(super) async fn down(node: &dyn Backplane) -> Outcome {
     within(SOON, "the link to be seen down", not_up).await?.map(drop).doing("watching the link")
 }
 
-/// Publishes with the link down: the local sink has it at once, and the ticket says soon that nobody else has.
+/// Publishes with the link down: the local sink has it at once, and the ticket says soon that
+/// nobody else has.
 async fn told(node: &dyn Backplane, topic: &Topic, local: &Collector) -> Outcome {
     let before = local.count();
     let ticket = node.try_publish(Envelope::new(topic.clone(), "alone")).doing("publishing")?;
@@ -35,8 +36,8 @@ async fn told(node: &dyn Backplane, topic: &Topic, local: &Collector) -> Outcome
     }
 }
 
-/// Two nodes start while the medium is away. They serve their own sinks, say why they are alone, and join when
-/// the medium comes; whatever is published from then on arrives.
+/// Two nodes start while the medium is away. They serve their own sinks, say why they are alone,
+/// and join when the medium comes; whatever is published from then on arrives.
 ///
 /// # Errors
 ///
@@ -94,8 +95,8 @@ pub async fn a_node_starts_while_the_medium_is_away(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-/// While the medium is away, each publisher is told so at once, local sinks are served, and memory of it does not
-/// grow.
+/// While the medium is away, each publisher is told so at once, local sinks are served, and memory
+/// of it does not grow.
 ///
 /// # Errors
 ///

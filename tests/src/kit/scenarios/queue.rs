@@ -55,8 +55,8 @@ async fn filled(stage: &Stage, setup: Setup, size: usize) -> Outcome {
     Ok(())
 }
 
-/// When the queue is full, `try_publish` gives the envelope back and nothing has happened; `room` tells when to
-/// try again.
+/// When the queue is full, `try_publish` gives the envelope back and nothing has happened; `room`
+/// tells when to try again.
 ///
 /// # Errors
 ///
@@ -88,7 +88,8 @@ pub async fn a_queue_is_bounded_in_bytes_too(stage: &Stage) -> Outcome {
     checker.report().exact()
 }
 
-/// Many publishers share a queue of two: all get through, and nothing is lost, doubled or out of order.
+/// Many publishers share a queue of two: all get through, and nothing is lost, doubled or out of
+/// order.
 ///
 /// # Errors
 ///

@@ -32,7 +32,8 @@ pub async fn a_receipt_is_what_was_promised(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-/// Whatever was accepted is counted once: as sent, as refused, or as unknown; what was turned away is not.
+/// Whatever was accepted is counted once: as sent, as refused, or as unknown; what was turned away
+/// is not.
 ///
 /// # Errors
 ///
@@ -74,7 +75,8 @@ pub async fn every_envelope_is_accounted_for(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-/// Publishing and subscribing work from a thread without a runtime, and a ticket can be awaited in any runtime.
+/// Publishing and subscribing work from a thread without a runtime, and a ticket can be awaited in
+/// any runtime.
 ///
 /// # Errors
 ///

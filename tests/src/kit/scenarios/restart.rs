@@ -64,8 +64,8 @@ pub(super) fn judge(stage: &Stage, semantics: Semantics, report: &Report) -> Out
     let lost = [How::Ticket, How::Interruption, How::Gap].map(|how| report.lost_by(how));
     let (arrived, doubled) = (report.arrived(), report.doubled());
     stage.note(format_args!(
-        "{arrived} arrived, {doubled} doubled; lost: {} told by their ticket, {} between Interrupted and \
-         Restored, {} in gaps, 0 unreported",
+        "{arrived} arrived, {doubled} doubled; lost: {} told by their ticket, {} between \
+         Interrupted and Restored, {} in gaps, 0 unreported",
         lost[0], lost[1], lost[2]
     ));
     if lost == [0; 3] {
@@ -121,8 +121,8 @@ async fn restarts(stage: &Stage, times: u64) -> Outcome {
     Ok(())
 }
 
-/// The medium is stopped and started while two nodes publish and two listen. Whatever is lost is told; what is
-/// published after `Restored` arrives; nothing is doubled or out of order.
+/// The medium is stopped and started while two nodes publish and two listen. Whatever is lost is
+/// told; what is published after `Restored` arrives; nothing is doubled or out of order.
 ///
 /// # Errors
 ///
@@ -166,7 +166,8 @@ async fn cut(stage: &Stage, connections: Connections) -> Outcome {
     Ok(())
 }
 
-/// Three times, the connections on which nodes receive are cut, and the medium goes on. Whatever is lost is told.
+/// Three times, the connections on which nodes receive are cut, and the medium goes on. Whatever is
+/// lost is told.
 ///
 /// # Errors
 ///
@@ -213,8 +214,8 @@ async fn restart(stage: &Stage, nodes: &[&Arc<dyn Backplane>]) -> Outcome {
     Ok(())
 }
 
-/// At a restart each sink hears `Interrupted` and then `Restored`, once, however many topics it has; one that
-/// came in between hears neither. `since` is a time at which the link still worked.
+/// At a restart each sink hears `Interrupted` and then `Restored`, once, however many topics it
+/// has; one that came in between hears neither. `since` is a time at which the link still worked.
 ///
 /// # Errors
 ///
@@ -233,7 +234,9 @@ pub async fn every_sink_hears_of_it_once(stage: &Stage) -> Outcome {
     ears.push(Collector::listen(&*here, &[Topic::group(HUB, "0/0")]).await?);
     stage.medium().stop().await?;
     let gone = Instant::now();
-    down(&*here).await?;
+    for (ear, _) in &ears {
+        ear.until("Interrupted", |events| !events.is_empty()).await?;
+    }
     let late = Collector::new();
     let _late = late.subscribe(&*here, &[Topic::group(HUB, "late"), Topic::group(HUB, "0/0")])?;
     stage.medium().start().await?;

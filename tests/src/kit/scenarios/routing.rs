@@ -23,10 +23,10 @@ pub async fn each_route_kind_reaches_its_topic_and_no_other(stage: &Stage) -> Ou
     each_hears_its_own(stage, &topics).await
 }
 
-/// Demands that no two of these topics have to do with each other. Each has a sink on one node; another node
-/// publishes one envelope on each, and each sink must hear its own alone. Then half of the topics are given up,
-/// a different half each time until every two have been separated: the others must still be heard, and what is
-/// published on the ones given up must not bother the node.
+/// Demands that no two of these topics have to do with each other. Each has a sink on one node;
+/// another node publishes one envelope on each, and each sink must hear its own alone. Then half of
+/// the topics are given up, a different half each time until every two have been separated: the
+/// others must still be heard, and what is published on the ones given up must not bother the node.
 pub(super) async fn each_hears_its_own(stage: &Stage, topics: &[Topic]) -> Outcome {
     let [here, there] = stage.nodes().await?;
     own_alone(&*here, &*there, topics).await?;
@@ -51,8 +51,8 @@ async fn own_alone(here: &dyn Backplane, there: &dyn Backplane, topics: &[Topic]
     for (number, topic) in topics.iter().enumerate() {
         publish(there, Envelope::new(topic.clone(), number.to_string())).await?;
     }
-    // Every envelope has been routed when each sink has its own; a fence behind that on each topic finds
-    // whatever went astray.
+    // Every envelope has been routed when each sink has its own; a fence behind that on each topic
+    // finds whatever went astray.
     for ((ear, _), topic) in ears.iter().zip(topics) {
         ear.has(1, format!("the envelope on {topic:?}")).await?;
     }

@@ -65,7 +65,8 @@ async fn expect(stream: &mut backplane_core::Events, number: Option<u64>) -> Out
     }
 }
 
-/// A node with a reader that never reads slows nobody down: other sinks there and other nodes hear everything.
+/// A node with a reader that never reads slows nobody down: other sinks there and other nodes hear
+/// everything.
 ///
 /// # Errors
 ///
@@ -110,8 +111,8 @@ impl Sink for Stalls {
 /// Shorter than the probe's deadline: it is for the broker to lose patience.
 const STALL: Duration = Duration::from_secs(2);
 
-/// A node stands still for two seconds while more is sent than brokers keep for a slow reader. Other nodes hear
-/// everything; whatever the stalled node lost, its sinks are told.
+/// A node stands still for two seconds while more is sent than brokers keep for a slow reader.
+/// Other nodes hear everything; whatever the stalled node lost, its sinks are told.
 ///
 /// # Errors
 ///

@@ -17,7 +17,8 @@ pub(super) fn groups() -> Vec<Topic> {
     (0..TOPICS).map(|number| Topic::group(HUB, &format!("group {number}"))).collect()
 }
 
-/// Counts the round trips for one node's interest: what the node says, and what the medium has seen.
+/// Counts the round trips for one node's interest: what the node says, and what the medium has
+/// seen.
 pub(super) struct RoundTrips {
     node: u64,
     medium: Option<u64>,
@@ -37,10 +38,11 @@ impl RoundTrips {
         self.medium = self.medium.map(|_| 0);
     }
 
-    /// Notes how many there were since the last time, and demands that they are below 1 % of the topics.
+    /// Notes how many there were since the last time, and demands that they are below 1 % of the
+    /// topics.
     ///
-    /// Within one process a round trip takes no time, so there is nothing to gain by waiting for more to send
-    /// along; there the figure says nothing, and is only noted.
+    /// Within one process a round trip takes no time, so there is nothing to gain by waiting for
+    /// more to send along; there the figure says nothing, and is only noted.
     pub(super) async fn few(&mut self, stage: &Stage, node: &dyn Backplane, what: &str) -> Outcome {
         let now = Self::so_far(stage, node).await?;
         let trips = now.node - self.node;
@@ -86,7 +88,8 @@ pub async fn many_topics_at_once_take_few_round_trips(stage: &Stage) -> Outcome 
     round_trips.few(stage, &*here, "giving them up").await
 }
 
-/// A join storm: ten thousand connections join a group each, every one for itself, all at once, and leave.
+/// A join storm: ten thousand connections join a group each, every one for itself, all at once, and
+/// leave.
 ///
 /// # Errors
 ///
