@@ -82,6 +82,11 @@ impl Ending {
 }
 
 impl Fault {
+    /// Whether it is the client's doing, and not the network's.
+    pub(super) const fn is_broken_protocol(&self) -> bool {
+        !matches!(self, Self::CutOff | Self::Timeout)
+    }
+
     /// The name of the exception that the original has for it.
     const fn kind(&self) -> &'static str {
         match self {

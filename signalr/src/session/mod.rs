@@ -124,7 +124,10 @@ async fn refuse(socket: &mut Socket, options: &Options, error: &HandshakeError) 
 async fn end(open: Open, mut running: FuturesUnordered<Call>, ending: Ending, options: &Options) {
     let Open { mut socket, connection, outbound, .. } = open;
     match &ending {
-        Ending::Fault(fault) => tracing::warn!(error = %fault, "closes a connection"),
+        // Networks fail all the time; a client that breaks the protocol has to be mended.
+        Ending::Fault(fault) if fault.is_broken_protocol() => {
+            tracing::warn!(error = %fault, "closes a connection");
+        }
         ending => tracing::debug!(?ending, "closes a connection"),
     }
     // Calls that need not wait for anything are still answered.

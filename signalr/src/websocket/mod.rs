@@ -26,6 +26,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 pub(crate) use self::{decoder::FrameError, upgrade::Upgrade};
 use self::{reader::Reader, writer::Writer};
+
 /// A WebSocket's close code: all is well, or the Close message before it says what is not.
 pub(crate) const NORMAL: u16 = 1000;
 /// A WebSocket's close code: the server failed.
