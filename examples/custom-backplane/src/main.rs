@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let _relay = AbortOnDropHandle::new(tokio::spawn(relay(listener)));
     let [kitchen, counter] = [(); 2].map(|()| node(address, NodeOptions::default()));
     let topic = Topic::group("orders", "kitchen");
-    let mut orders = stream(&kitchen, &[topic.clone()], 16)?;
+    let mut orders = stream(&kitchen, std::slice::from_ref(&topic), 16)?;
     orders.subscription().confirmed().await?;
     counter.link().wait_for(|link| link.is_up()).await?;
     let receipt = counter.publish(Envelope::new(topic, "one tea")).await?;
