@@ -128,10 +128,10 @@ pub(crate) struct NatsSession {
     connection: Connection,
     publisher: Publisher,
     routes: Routes,
-    /// Where the client and what looks after it run. Ended when dropped.
+    /// Where the client and what takes its fences run. Ended when dropped.
     _thread: Thread,
     /// What calls the sinks, and so runs where the node does. Ended when dropped.
-    _reader: JoinSet<()>,
+    _tasks: JoinSet<()>,
 }
 
 impl NatsSession {
@@ -150,38 +150,36 @@ impl NatsSession {
         thread.spawn(keep(subscriber, Arc::clone(&fences), Arc::clone(&notices)));
         let mut tasks = JoinSet::new();
         tasks.spawn(reader.run());
+        tasks.spawn(doubt(Arc::clone(&notices)));
         Ok(Self {
             connection: Connection { client, subjects, notices, fences },
             publisher: Publisher::default(),
             routes,
             _thread: thread,
-            _reader: tasks,
+            _tasks: tasks,
         })
     }
 }
 
-/// Looks after a connection until it ends, and reports that. This does not depend on an event, which
-/// may be dropped: when the client library has given up, its subscriptions end.
+/// Takes fences until the connection ends, and reports that. It does not depend on an event, which may be
+/// dropped: when the client library has given up, its subscriptions end.
 async fn keep(mut returned: Subscriber, fences: Arc<Fences>, notices: Arc<Notices>) {
-    let fences = async {
-        while let Some(message) = returned.next().await {
-            // What was reported before it came is next in turn.
-            tokio::task::yield_now().await;
-            fences.returned(&message.payload);
-        }
-        fences.end();
-    };
-    let doubts = async {
-        loop {
-            notices.doubt.notified().await;
-            notices.doubted();
-            // What is reported meanwhile becomes one more doubt.
-            tokio::time::sleep(DOUBT_EVERY).await;
-        }
-    };
-    tokio::select! {
-        () = fences => notices.ended(),
-        () = doubts => {}
+    while let Some(message) = returned.next().await {
+        // What was reported before it came is next in turn.
+        tokio::task::yield_now().await;
+        fences.returned(&message.payload);
+    }
+    fences.end();
+    notices.ended();
+}
+
+/// Tells the sinks whenever messages may have been dropped.
+async fn doubt(notices: Arc<Notices>) {
+    loop {
+        notices.doubt.notified().await;
+        notices.doubted();
+        // What is reported meanwhile becomes one more doubt.
+        tokio::time::sleep(DOUBT_EVERY).await;
     }
 }
 

@@ -35,9 +35,10 @@ pub(crate) fn seed(text: &str) -> &str {
 }
 
 pub(crate) fn check_certificates(path: &Path, role: &'static str) -> Result<(), ConnectError> {
-    let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     match certificates {
-        Ok(certificates) if !Vec::<CertificateDer<'_>>::is_empty(&certificates) => Ok(()),
+        Ok(certificates) if !certificates.is_empty() => Ok(()),
         Ok(_) => Err(unusable(path, role, io::Error::other("it holds no PEM certificate"))),
         Err(error) => Err(unusable(path, role, error)),
     }

@@ -119,7 +119,7 @@ impl Reader {
                     Some(added) => deliveries.extend(added),
                     None => return,
                 },
-                // Given up, or at the end of the connection, which the keeper reports.
+                // Given up, or at the end of the connection, which is reported elsewhere.
                 () = one_ends(&mut deliveries, &self.inflow) => {}
             }
         }
