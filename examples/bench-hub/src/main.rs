@@ -8,9 +8,9 @@
 //! `Broadcast(payload)`, `SendToUser(user, payload)`, `Join(group)` and `SendToGroup(group, payload)` send
 //! the client event `message` with the payload as its one argument.
 
-use std::error::Error;
+use std::{error::Error, process::ExitCode};
 
-use axum::Router;
+use axum::{Router, serve::ListenerExt};
 use backplane_hub::{Caller, Hub, HubError, User, connect};
 use backplane_signalr::{Options, Rejection, TokenKey, TokenKeys, router};
 use clap::Parser;
@@ -33,7 +33,17 @@ struct Arguments {
 const KEY: &[u8] = b"bench-hub: not a secret, as there is nothing to protect";
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-hub: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let arguments = Arguments::parse();
     let hub = Hub::builder("bench")
@@ -49,6 +59,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Router::new().nest("/hub", router(&hub, options));
     let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
     println!("listens on http://{}/hub", listener.local_addr()?);
+    let listener = listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::warn!(%error, "a connection without TCP_NODELAY");
+        }
+    });
     axum::serve(listener, app).await?;
     Ok(())
 }

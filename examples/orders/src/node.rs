@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
+    serve::ListenerExt,
 };
 use backplane_hub::{Backplane, Link, connect};
 use backplane_signalr::Options;
@@ -51,6 +52,12 @@ pub(crate) async fn start(
 
     let listener = front_door::listen(address).await?;
     let bound = listener.local_addr()?;
+    // A notification is small, and nobody should wait for it to have company.
+    let listener = listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a connection without TCP_NODELAY");
+        }
+    });
     tokio::spawn(work.run(orders));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
