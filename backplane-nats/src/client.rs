@@ -24,17 +24,18 @@ use crate::{
     thread::Thread,
 };
 
-/// The client library's queue of commands. It holds all that a node has under way (two batches, a probe
-/// and a step of topics), and the subscriptions of a large node that it gives up at once, which would
-/// take a task each otherwise. Memory is taken as it fills.
+/// The client library's queue of commands. It holds all that a node has under way (two batches, a
+/// probe and a step of topics), and the subscriptions of a large node that it gives up at once,
+/// which would take a task each otherwise. Memory is taken as it fills.
 const COMMANDS: usize = 65_536;
 
-/// The most messages that wait in one subscription; what comes on top is dropped. Above what a socket brings
-/// while the reader waits for its turn on a busy machine. Memory is taken as it fills, and bounded for all
-/// subscriptions together by the reader.
+/// The most messages that wait in one subscription; what comes on top is dropped. Above what a
+/// socket brings while the reader waits for its turn on a busy machine. Memory is taken as it
+/// fills, and bounded for all subscriptions together by the reader.
 const MESSAGES: usize = 65_536;
 
-/// How often the client library asks the server for a sign of life. The node's own probe is quicker.
+/// How often the client library asks the server for a sign of life. The node's own probe is
+/// quicker.
 const PING_EVERY: Duration = Duration::from_secs(10);
 
 /// How long a server that says nothing is asked what it is.
@@ -43,12 +44,12 @@ const DIAGNOSIS: Duration = Duration::from_millis(500);
 /// Where nobody can listen.
 const NOWHERE: &str = "nats://127.0.0.1:0";
 
-/// Connects, on a thread of its own. The client makes inboxes under `inbox`, and reports all that happens to
-/// `notices`.
+/// Connects, on a thread of its own. The client makes inboxes under `inbox`, and reports all that
+/// happens to `notices`.
 ///
-/// The library reconnects by itself and can't be told not to. So it is asked where to connect to each
-/// time, and after the first time the answer leads nowhere: it gives up, its tasks end, and so do all
-/// subscriptions.
+/// The library reconnects by itself and can't be told not to. So it is asked where to connect to
+/// each time, and after the first time the answer leads nowhere: it gives up, its tasks end, and so
+/// do all subscriptions.
 pub(crate) async fn connect(
     config: &NatsConfig,
     server: &Server,
@@ -141,8 +142,8 @@ fn provide_crypto() {
     }
 }
 
-/// What listens at an address where no NATS server greeted, if it says anything when spoken to. A NATS server
-/// that is frozen says nothing.
+/// What listens at an address where no NATS server greeted, if it says anything when spoken to. A
+/// NATS server that is frozen says nothing.
 async fn diagnose(address: &str) -> Option<LinkError> {
     let protocol = |reason: String| LinkError::Protocol {
         address: address.to_owned(),

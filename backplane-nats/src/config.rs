@@ -28,8 +28,8 @@ pub struct NatsConfig {
     pub ca: Option<PathBuf>,
     /// The client's certificate and private key (PEM), for servers that ask for one.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// The first token of every subject: applications with different prefixes never hear each other.
-    /// 1 to 128 bytes; letters, digits, `_` and `-` stay readable. Default `backplane`.
+    /// The first token of every subject: applications with different prefixes never hear each
+    /// other. 1 to 128 bytes; letters, digits, `_` and `-` stay readable. Default `backplane`.
     pub prefix: String,
     /// What every transport's node has in common.
     pub node: NodeOptions,
@@ -85,8 +85,8 @@ impl Default for NatsConfig {
 }
 
 impl NatsConfig {
-    /// Reads `nats://[user:password@|token@]host[:port][,host[:port]…][?option=value&…]`, or
-    /// `tls://…` for [`Tls::Required`]. The port is 4222 if left out. User, password and token are
+    /// Reads `nats://[user:password@|token@]host[:port][,host[:port]…][?option=value&…]`,
+    /// or `tls://…` for [`Tls::Required`]. The port is 4222 if left out. User, password and token are
     /// percent-encoded.
     ///
     /// | option | meaning |

@@ -23,7 +23,8 @@ use crate::{
     publish::Publisher, receive::Inflow, subject::Subjects, subscribe::Routes, thread::Thread,
 };
 
-/// The largest body. With the longest header, 256 KiB, it fits into the default `max_payload` of 1 MiB.
+/// The largest body. With the longest header, 256 KiB, it fits into the default `max_payload` of 1
+/// MiB.
 const LARGEST_BODY: ByteSize = ByteSize::kib(768);
 
 /// The least time between two doubts: each visits every sink.
@@ -161,8 +162,8 @@ impl NatsSession {
     }
 }
 
-/// Takes fences until the connection ends, and reports that. It does not depend on an event, which may be
-/// dropped: when the client library has given up, its subscriptions end.
+/// Takes fences until the connection ends, and reports that. It does not depend on an event, which
+/// may be dropped: when the client library has given up, its subscriptions end.
 async fn keep(mut returned: Subscriber, fences: Arc<Fences>, notices: Arc<Notices>) {
     while let Some(message) = returned.next().await {
         // What was reported before it came is next in turn.

@@ -30,8 +30,8 @@ impl Fences {
         Self { subject, waiting: Mutex::default() }
     }
 
-    /// Sends a fence behind everything given to `client` so far; the answer comes with its return. `None`
-    /// where the connection has ended.
+    /// Sends a fence behind everything given to `client` so far; the answer comes with its return.
+    /// `None` where the connection has ended.
     pub(crate) async fn send(&self, client: &Client) -> Option<oneshot::Receiver<()>> {
         let (returned, answer) = oneshot::channel();
         let number = {

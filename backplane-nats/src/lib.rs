@@ -44,20 +44,20 @@
 //! # For the server's administrator
 //!
 //! * **Subjects** are called `{prefix}.{hub}.{kind}.{name}`. Each of prefix, hub and name is one
-//!   token: its own text if that is made of letters, digits, `_` and `-`, otherwise `~` and the text
-//!   in base64url. Besides, each node sends itself messages on `{prefix}.fence.*`.
+//!   token: its own text if that is made of letters, digits, `_` and `-`, otherwise `~` and the
+//!   text in base64url. Besides, each node sends itself messages on `{prefix}.fence.*`.
 //! * **Permissions** for a user that does this and nothing else: publish and subscribe on
 //!   `backplane.>` (the prefix, where it is another). A topic that is denied within that is refused
 //!   alone. Permissions that are extended count from a node's next connection on.
 //! * **`max_payload`** below 1 MiB makes the server refuse bodies that other servers would take;
-//!   such an envelope is refused alone, with a reason that says so. Below 64 KiB it also concerns small
-//!   envelopes that are published in quick succession, as these travel together.
-//! * **`max_control_line`** has to hold the longest subject: the default of 4,096 bytes does, for all
-//!   names. A longer line makes the server close the connection.
+//!   such an envelope is refused alone, with a reason that says so. Below 64 KiB it also concerns
+//!   small envelopes that are published in quick succession, as these travel together.
+//! * **`max_control_line`** has to hold the longest subject: the default of 4,096 bytes does, for
+//!   all names. A longer line makes the server close the connection.
 //! * **`max_subscriptions`** has to allow one subscription per group, user and connection that a
 //!   node serves, and two more.
-//! * **`max_pending`**: a node that reads too slowly is disconnected by the server, and reports it as
-//!   an interruption.
+//! * **`max_pending`**: a node that reads too slowly is disconnected by the server, and reports it
+//!   as an interruption.
 //! * **Lame duck mode**: a node stays until the server closes its connection, then goes to the next
 //!   server of its URL.
 

@@ -195,7 +195,8 @@ impl Since<'_> {
         self.notices.book().refused_one.is_some()
     }
 
-    /// What the server has against a subscription; where it does not say which, against all of them.
+    /// What the server has against a subscription; where it does not say which, against all of
+    /// them.
     pub(crate) fn refusal(&self, subject: &str) -> Option<Arc<str>> {
         let book = self.notices.book();
         book.refused.get(subject).or(book.refused_one.as_ref()).cloned()

@@ -19,16 +19,16 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Writes a batch and proves with one fence behind it that the server has taken it, or has refused
-    /// part of it. Once refused, a subject is refused without being sent for the rest of the
-    /// connection, as the server logs each attempt.
+    /// Writes a batch and proves with one fence behind it that the server has taken it, or has
+    /// refused part of it. Once refused, a subject is refused without being sent for the rest of
+    /// the connection, as the server logs each attempt.
     pub(crate) async fn write(
         &self,
         batch: &Batch,
         connection: &Connection,
     ) -> Result<Vec<Refused<usize>>, LinkError> {
-        // A yield for fairness in the middle of a batch, or before its place is taken, would let the
-        // next one pass.
+        // A yield for fairness in the middle of a batch, or before its place is taken, would let
+        // the next one pass.
         let mut refused = task::unconstrained(self.write_in_turn(batch, connection)).await?;
         refused.sort_unstable_by_key(|refusal| refusal.what);
         Ok(refused)

@@ -18,9 +18,9 @@ use futures_util::{
 };
 use tokio::{sync::mpsc, task};
 
-/// The most that may have been read from the socket and not yet been delivered: what a server by default
-/// keeps for a connection. The client library reads on however far behind its reader is, and bounds
-/// what waits by number alone.
+/// The most that may have been read from the socket and not yet been delivered: what a server by
+/// default keeps for a connection. The client library reads on however far behind its reader is,
+/// and bounds what waits by number alone.
 const BACKLOG: ByteSize = ByteSize::mib(64);
 
 /// Smaller payloads are copied. They come as slices of a read buffer of 64 KiB, and queues that are
@@ -101,8 +101,8 @@ impl Future for Delivery {
     }
 }
 
-/// Reads all subscriptions of a connection in one task. Those with messages take turns; within one, the
-/// order is kept.
+/// Reads all subscriptions of a connection in one task. Those with messages take turns; within one,
+/// the order is kept.
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) added: mpsc::Receiver<Vec<Abortable<Delivery>>>,

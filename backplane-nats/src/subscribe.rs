@@ -14,8 +14,8 @@ use crate::{
     receive::{Delivery, Inflow, Reader},
 };
 
-/// Where much is refused, this many topics are asked for at once: the client library's queue of events
-/// holds all that the server may say to that.
+/// Where much is refused, this many topics are asked for at once: the client library's queue of
+/// events holds all that the server may say to that.
 const PORTION: usize = 64;
 
 /// The subscriptions of one connection.

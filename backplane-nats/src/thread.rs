@@ -9,9 +9,9 @@ use tokio::{
 /// A thread with a runtime of its own, for one connection of the client library.
 ///
 /// The library spawns tasks that nobody else has a handle of, and that outlive the client where the
-/// server does not read what they write. Dropping this ends them and their sockets at once, with what
-/// they have not written. Besides, tasks on one thread run in the order in which they were woken, so what
-/// was reported before a message came is handled before it.
+/// server does not read what they write. Dropping this ends them and their sockets at once, with
+/// what they have not written. Besides, tasks on one thread run in the order in which they were
+/// woken, so what was reported before a message came is handled before it.
 #[derive(Debug)]
 pub(crate) struct Thread {
     runtime: Handle,

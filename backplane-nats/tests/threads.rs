@@ -1,4 +1,5 @@
-//! What a node takes with it when it goes. Alone in its file, as it counts the threads of its process.
+//! What a node takes with it when it goes. Alone in its file, as it counts the threads of its
+//! process.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
