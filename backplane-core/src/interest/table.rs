@@ -289,6 +289,10 @@ impl Interest {
     pub(crate) fn restored(&self) {
         let mut told = Vec::new();
         self.each(|entry| {
+            // The new connection does not route it: its sinks stay in doubt.
+            if matches!(entry.actual, Actual::Refused(_)) {
+                return;
+            }
             let marked =
                 entry.sinks.iter().filter(|it| it.interrupted.swap(false, Ordering::AcqRel));
             told.extend(marked.map(|it| Arc::clone(&it.sink)));

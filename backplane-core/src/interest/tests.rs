@@ -157,6 +157,25 @@ async fn only_sinks_that_could_rely_on_a_topic_hear_of_an_interruption() {
 }
 
 #[tokio::test]
+async fn a_topic_that_the_new_connection_refuses_stays_in_doubt() {
+    let interest = Arc::new(Interest::new());
+    let (heard, sink) = sink();
+    let topic = Topic::group("h", "a");
+    let _subscription = interest.add(&[(topic.clone(), sink)]).unwrap();
+    follow(&interest);
+    interest.interrupted(Instant::now());
+    interest.work(usize::MAX);
+    interest.refused(&topic, &"no rule any more".into());
+    interest.restored();
+    assert_eq!(heard.take(), ["interrupted"]);
+    // The next connection routes it again.
+    interest.interrupted(Instant::now());
+    follow(&interest);
+    interest.restored();
+    assert_eq!(heard.take(), ["restored"]);
+}
+
+#[tokio::test]
 async fn closing_releases_whoever_waits() {
     let interest = Arc::new(Interest::new());
     let (_, sink) = sink();

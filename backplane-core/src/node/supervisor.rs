@@ -131,8 +131,9 @@ impl Shared {
     fn up(&self, epoch: u64) {
         self.counters.connections.add(1);
         self.outbound.up.store(true, Ordering::Release);
-        self.link.send_replace(Link::Up { epoch });
+        // Before the link's state: whoever awaits that may rely on the sinks having heard.
         self.interest.restored();
+        self.link.send_replace(Link::Up { epoch });
         tracing::info!(node = %self.id, epoch, "the backplane is up");
     }
 
