@@ -212,6 +212,8 @@ struct OnMedium {
     medium: Medium,
     prefix: String,
     id: u64,
+    /// Fair, so that batches are written in the order of their first poll.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[async_trait]
@@ -239,7 +241,8 @@ impl Wire for ToMedium {
         state.next += 1;
         let id = state.next;
         state.sessions.insert(id, inbound);
-        Ok(OnMedium { medium: self.medium.clone(), prefix: self.prefix.clone(), id })
+        let (medium, prefix) = (self.medium.clone(), self.prefix.clone());
+        Ok(OnMedium { medium, prefix, id, turn: tokio::sync::Mutex::default() })
     }
 }
 
@@ -279,6 +282,7 @@ impl OnMedium {
 #[async_trait]
 impl Session for OnMedium {
     async fn write(&self, batch: &Batch) -> Result<Vec<Refused<usize>>, LinkError> {
+        let _turn = self.turn.lock().await;
         let waited = self.answered().await?;
         let frames = batch.frames().into_iter().map(|frame| {
             let channel = self.medium.channel(&self.prefix, &frame.topic);
