@@ -50,8 +50,7 @@
 //!   `backplane.>` (the prefix, where it is another). A topic that is denied within that is refused
 //!   alone. Permissions that are extended count from a node's next connection on.
 //! * **`max_payload`** below 1 MiB makes the server refuse bodies that other servers would take;
-//!   such an envelope is refused alone, with a reason that says so. Below 64 KiB it also concerns
-//!   small envelopes that are published in quick succession, as these travel together.
+//!   such an envelope is refused alone, with a reason that says so.
 //! * **`max_control_line`** has to hold the longest subject: the default of 4,096 bytes does, for
 //!   all names. A longer line makes the server close the connection.
 //! * **`max_subscriptions`** has to allow one subscription per group, user and connection that a

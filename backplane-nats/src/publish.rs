@@ -41,7 +41,7 @@ impl Publisher {
     ) -> Result<Vec<Refused<usize>>, LinkError> {
         let Connection { client, subjects, notices, .. } = connection;
         let lost = || notices.lost();
-        let frames = batch.frames();
+        let frames = batch.frames_within(client.max_payload());
         let turn = self.turn.lock().await;
         let (mut refused, mut sent) = (Vec::new(), Vec::new());
         let told = notices.since_now();

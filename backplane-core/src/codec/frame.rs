@@ -23,8 +23,10 @@ pub struct Frame {
     pub envelopes: Vec<usize>,
 }
 
-/// Encodes `envelopes`, bundling those of one topic, in the order of their first envelope.
-pub(crate) fn frames(envelopes: &[Envelope], origin: NodeId) -> Vec<Frame> {
+/// Encodes `envelopes`, bundling those of one topic up to `largest` bytes, in the order of their
+/// first envelope.
+pub(crate) fn frames(envelopes: &[Envelope], origin: NodeId, largest: usize) -> Vec<Frame> {
+    let largest = largest.min(BUNDLE_BYTES);
     struct Open<'a> {
         topic: &'a Topic,
         bytes: Vec<u8>,
@@ -34,10 +36,11 @@ pub(crate) fn frames(envelopes: &[Envelope], origin: NodeId) -> Vec<Frame> {
     let mut open: hashbrown::HashMap<&Topic, usize, foldhash::fast::RandomState> =
         hashbrown::HashMap::default();
     for (index, envelope) in envelopes.iter().enumerate() {
-        let size = envelope.cost();
-        let at = open.get(&envelope.topic).copied().filter(|at| {
-            closed.get(*at).is_some_and(|frame| frame.bytes.len() + size <= BUNDLE_BYTES)
-        });
+        let size = envelope.cost() + envelope.topic.hub().len() + envelope.topic.name().len();
+        let at = open
+            .get(&envelope.topic)
+            .copied()
+            .filter(|at| closed.get(*at).is_some_and(|frame| frame.bytes.len() + size <= largest));
         let at = at.unwrap_or_else(|| {
             closed.push(Open { topic: &envelope.topic, bytes: Vec::new(), indices: Vec::new() });
             open.insert(&envelope.topic, closed.len() - 1);

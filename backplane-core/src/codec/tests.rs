@@ -31,7 +31,7 @@ fn stamped(mut envelope: Envelope) -> Envelope {
 #[test]
 fn golden_bytes() {
     let envelope = Envelope::new(Topic::group("orders", "k"), "tea").except(["c1"]);
-    let frames = frames(&[stamped(envelope)], ORIGIN);
+    let frames = frames(&[stamped(envelope)], ORIGIN, usize::MAX);
     let expected: Vec<u8> = [
         &[0xB5, 0x01][..],         // magic, version
         &[60, 0, 0, 0],            // header length
@@ -85,7 +85,7 @@ fn wincode_writes_the_same_header() {
 #[test]
 fn a_newer_nodes_fields_and_kinds_are_skipped() {
     let envelope = stamped(Envelope::new(Topic::all("orders"), "body"));
-    let frame = frames(std::slice::from_ref(&envelope), ORIGIN).remove(0).bytes;
+    let frame = frames(std::slice::from_ref(&envelope), ORIGIN, usize::MAX).remove(0).bytes;
     let header_length = u32::from_le_bytes(frame[2..6].try_into().unwrap());
     let (header, body) = frame[6..].split_at(header_length as usize);
 
@@ -113,7 +113,7 @@ fn envelopes_of_one_topic_share_a_frame_in_order() {
     let batch: Vec<Envelope> = (0..10u8)
         .map(|n| stamped(Envelope::new(if n % 3 == 0 { &two } else { &one }.clone(), vec![n])))
         .collect();
-    let frames = frames(&batch, ORIGIN);
+    let frames = frames(&batch, ORIGIN, usize::MAX);
     assert_eq!(frames.len(), 2);
     for frame in frames {
         let envelopes: Vec<Envelope> =
@@ -129,9 +129,21 @@ fn large_envelopes_travel_alone() {
     let topic = Topic::all("h");
     let batch: Vec<Envelope> =
         (0..4).map(|_| stamped(Envelope::new(topic.clone(), vec![1; 40 * 1024]))).collect();
-    let frames = frames(&batch, ORIGIN);
+    let frames = frames(&batch, ORIGIN, usize::MAX);
     assert_eq!(frames.len(), 4);
     assert!(frames.iter().all(|frame| frame.bytes[1] == 0x01), "no bundle around a lone envelope");
+}
+
+#[test]
+fn bundles_keep_to_a_bound() {
+    let topic = Topic::group("h", &"n".repeat(1000));
+    let batch: Vec<Envelope> =
+        (0..100).map(|_| stamped(Envelope::new(topic.clone(), vec![1; 50]))).collect();
+    let bounded = frames(&batch, ORIGIN, 8 * 1024);
+    assert!(bounded.len() > 1 && bounded.iter().all(|frame| frame.bytes.len() <= 8 * 1024));
+    assert_eq!(bounded.iter().map(|frame| frame.envelopes.len()).sum::<usize>(), 100);
+    // Where not even one fits, each goes alone.
+    assert_eq!(frames(&batch, ORIGIN, 10).len(), 100);
 }
 
 #[test]
@@ -139,7 +151,7 @@ fn a_broken_envelope_in_a_bundle_costs_only_itself() {
     let topic = Topic::all("h");
     let batch: Vec<Envelope> =
         (0..3u8).map(|n| stamped(Envelope::new(topic.clone(), vec![n]))).collect();
-    let mut bundle = frames(&batch, ORIGIN).remove(0).bytes.to_vec();
+    let mut bundle = frames(&batch, ORIGIN, usize::MAX).remove(0).bytes.to_vec();
     let first = 4 + u32::from_le_bytes(bundle[2..6].try_into().unwrap()) as usize;
     bundle[2 + first + 5] = 0x7F; // the second envelope's version
     let all = read_all(&bundle.into());
@@ -181,7 +193,7 @@ proptest! {
     #[test]
     fn what_is_written_is_read(batch in prop::collection::vec(any_envelope(), 1..8)) {
         let mut seen = vec![None; batch.len()];
-        for frame in frames(&batch, ORIGIN) {
+        for frame in frames(&batch, ORIGIN, usize::MAX) {
             for (received, index) in read_all(&frame.bytes).iter().zip(&frame.envelopes) {
                 seen[*index] = Some(decoded(received.as_ref().unwrap()));
             }
@@ -205,7 +217,7 @@ proptest! {
         batch in prop::collection::vec(any_envelope(), 1..4),
         at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<prop::sample::Index>(),
     ) {
-        let mut bytes = frames(&batch, ORIGIN).remove(0).bytes.to_vec();
+        let mut bytes = frames(&batch, ORIGIN, usize::MAX).remove(0).bytes.to_vec();
         let at = at.index(bytes.len());
         bytes[at] = with;
         bytes.truncate(cut.index(bytes.len()) + 1);

@@ -25,7 +25,14 @@ impl Batch {
     /// The envelopes as bytes, those of one topic bundled; for a wire that sends bytes.
     #[must_use]
     pub fn frames(&self) -> Vec<Frame> {
-        codec::frames(&self.envelopes, self.origin)
+        self.frames_within(usize::MAX)
+    }
+
+    /// As [`frames`](Self::frames), with no bundle above `largest` bytes; an envelope that is larger
+    /// by itself still is.
+    #[must_use]
+    pub fn frames_within(&self, largest: usize) -> Vec<Frame> {
+        codec::frames(&self.envelopes, self.origin, largest)
     }
 
     pub(super) fn probe(origin: NodeId, topic: &Topic, number: u64) -> Self {
