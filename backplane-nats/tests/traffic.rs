@@ -112,6 +112,14 @@ async fn a_server_that_takes_less(flavour: NatsFlavour) {
     assert!(error.contains("raise its max_payload"), "{error}");
     assert_eq!(message(&mut events).await.body.len(), 4_000);
     assert_eq!(message(&mut events).await.body.len(), 5_000);
+    // Small ones that wait together are bundled no further than the server takes.
+    let small: Vec<_> = (0..50)
+        .map(|_| one.try_publish(Envelope::new(topics[0].clone(), vec![1; 500])).unwrap())
+        .collect();
+    for ticket in small {
+        soon("an answer", ticket).await.unwrap();
+        assert_eq!(message(&mut events).await.body.len(), 500);
+    }
     assert_eq!(one.stats().connections, 1);
 }
 
