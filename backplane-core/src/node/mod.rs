@@ -13,7 +13,10 @@ mod reconcile;
 mod supervisor;
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -56,6 +59,8 @@ struct Shared {
     outbound: Outbound,
     probes: ProbeBook,
     link: watch::Sender<Link>,
+    /// Whether somebody has called `close`: one step decides who does it.
+    closed: AtomicBool,
     closing: CancellationToken,
     /// Whether the supervisor has ended.
     ended: CancellationToken,
@@ -80,6 +85,7 @@ impl Node {
             outbound,
             probes: ProbeBook::default(),
             link: watch::Sender::new(Link::Connecting),
+            closed: AtomicBool::new(false),
             closing: CancellationToken::new(),
             ended: CancellationToken::new(),
             stop: stop.clone(),
@@ -123,7 +129,7 @@ impl Backplane for Node {
     }
 
     async fn close(&self, deadline: Duration) -> Result<Flushed, CloseError> {
-        if self.shared.closing.is_cancelled() {
+        if self.shared.closed.swap(true, Ordering::AcqRel) {
             return Err(CloseError::AlreadyClosed);
         }
         let outstanding = self.shared.outstanding();
