@@ -1,9 +1,10 @@
 use std::{
     fmt,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::Interest;
 use crate::{SubscribeError, Topic};
@@ -35,15 +36,13 @@ impl Subscription {
     /// [`SubscribeError::Refused`] for the first topic that the broker refuses, and
     /// [`SubscribeError::Closed`].
     pub async fn confirmed(&self) -> Result<(), SubscribeError> {
-        let mut state = self.confirmation.state.subscribe();
-        let outcome = match state.wait_for(|state| *state != Pending::Waits).await {
-            Ok(state) => *state,
-            Err(_) => Pending::Closed,
-        };
-        match outcome {
-            Pending::Confirmed => Ok(()),
-            Pending::Refused => Err(self.confirmation.refusal()),
-            Pending::Waits | Pending::Closed => Err(SubscribeError::Closed),
+        loop {
+            let mut told = pin!(self.confirmation.told.notified());
+            told.as_mut().enable();
+            if let Some(outcome) = self.confirmation.outcome() {
+                return outcome;
+            }
+            told.await;
         }
     }
 
@@ -65,54 +64,57 @@ impl fmt::Debug for Subscription {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pending {
-    Waits,
-    Confirmed,
-    Refused,
-    Closed,
-}
-
-/// Counts down the topics of one subscription that the broker does not route yet.
+/// Counts down the topics of one subscription that the broker does not route yet. Small: there is
+/// one for each connection, user and group of a node.
 #[derive(Debug)]
 pub(crate) struct Confirmation {
-    state: watch::Sender<Pending>,
-    book: Mutex<(usize, Option<SubscribeError>)>,
+    state: Mutex<State>,
+    told: Notify,
+}
+
+#[derive(Debug)]
+enum State {
+    /// So many are left.
+    Waits(usize),
+    Confirmed,
+    Failed(Box<SubscribeError>),
 }
 
 impl Confirmation {
     pub(super) fn new(topics: usize) -> Self {
-        let state = if topics == 0 { Pending::Confirmed } else { Pending::Waits };
-        Self { state: watch::Sender::new(state), book: Mutex::new((topics, None)) }
+        let state = if topics == 0 { State::Confirmed } else { State::Waits(topics) };
+        Self { state: Mutex::new(state), told: Notify::new() }
     }
 
     /// One more topic is routed.
     pub(super) fn confirm(&self) {
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        book.0 = book.0.saturating_sub(1);
-        if book.0 == 0 && book.1.is_none() {
-            self.state.send_replace(Pending::Confirmed);
-        }
+        self.change(|left| if left > 1 { State::Waits(left - 1) } else { State::Confirmed });
     }
 
     pub(super) fn refuse(&self, error: SubscribeError) {
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        book.1.get_or_insert(error);
-        self.state.send_replace(Pending::Refused);
+        self.change(|_| State::Failed(Box::new(error)));
     }
 
     pub(super) fn close(&self) {
-        self.state.send_if_modified(|state| {
-            let waits = *state == Pending::Waits;
-            if waits {
-                *state = Pending::Closed;
-            }
-            waits
-        });
+        self.change(|_| State::Failed(Box::new(SubscribeError::Closed)));
     }
 
-    fn refusal(&self) -> SubscribeError {
-        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        book.1.clone().unwrap_or(SubscribeError::Closed)
+    /// Changes what is not settled yet.
+    fn change(&self, change: impl FnOnce(usize) -> State) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Waits(left) = *state {
+            *state = change(left);
+            if !matches!(*state, State::Waits(_)) {
+                self.told.notify_waiters();
+            }
+        }
+    }
+
+    fn outcome(&self) -> Option<Result<(), SubscribeError>> {
+        match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Waits(_) => None,
+            State::Confirmed => Some(Ok(())),
+            State::Failed(error) => Some(Err(error.as_ref().clone())),
+        }
     }
 }
