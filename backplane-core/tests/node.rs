@@ -207,6 +207,36 @@ async fn a_sink_may_not_publish() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sink_that_panics_costs_its_envelope_only() {
+    #[derive(Debug)]
+    struct Panics;
+    impl Sink for Panics {
+        fn accept(&self, event: &Event) {
+            if matches!(event, Event::Message(envelope) if envelope.body == "bad") {
+                panic!("on purpose");
+            }
+        }
+    }
+    let wire = Scripted::new();
+    let mut options = NodeOptions::default();
+    options.queue_bytes = ByteSize::b(2 * (256 + 3));
+    options.queue_envelopes = 2;
+    let node = wire.node_with(options);
+    let _subscription = node.subscribe(&[(topic(), Arc::new(Panics))]).unwrap();
+    up(&node).await;
+    for _ in 0..5 {
+        let publish = std::panic::AssertUnwindSafe(|| drop(node.try_publish(envelope("bad"))));
+        assert!(std::panic::catch_unwind(publish).is_err());
+    }
+    // Neither is this thread taken for one inside a sink, nor is room lost.
+    for _ in 0..2 {
+        let _ticket = node.try_publish(envelope("tea")).unwrap();
+    }
+    assert_eq!(node.publish(envelope("tea")).await.unwrap(), Receipt::Accepted);
+    assert_eq!(wire.bodies(), ["tea"; 3]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_the_broker_is_away_the_node_serves_itself_and_says_so() {
     let wire = Scripted::new();
     wire.script.away.store(true, Ordering::Relaxed);
@@ -275,6 +305,20 @@ async fn a_link_that_takes_but_does_not_deliver_is_muted_and_replaced() {
     wire.script.mute.store(false, Ordering::Relaxed);
     link.wait_for(Link::is_up).await.unwrap();
     assert_eq!(heard.all(), ["interrupted", "restored"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forged_probe_proves_nothing() {
+    let wire = Scripted::new();
+    let node = wire.node();
+    up(&node).await;
+    let mut forged = wire.script.probe.lock().unwrap().clone().unwrap();
+    forged.body = u64::MAX.to_le_bytes().to_vec().into();
+    wire.inbound().envelope(&forged);
+    wire.script.mute.store(true, Ordering::Relaxed);
+    let mut link = node.link();
+    let muted = link.wait_for(|link| matches!(link, Link::Muted { .. }));
+    tokio::time::timeout(Duration::from_secs(60), muted).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

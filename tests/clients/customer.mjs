@@ -1,6 +1,7 @@
 // A customer of the orders example, with the official client.
 
 import { HubConnectionBuilder, LogLevel } from '@microsoft/signalr';
+import { queue } from './processes.mjs';
 
 /** Logs in at `site` and connects there. */
 export async function connectCustomer(t, site, user) {
@@ -37,20 +38,4 @@ async function post(site, path, body, headers = {}) {
   });
   if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
   return answer.json();
-}
-
-/** What arrives, to be awaited one by one. */
-function queue(seconds = 30) {
-  const items = [];
-  const waiting = [];
-  return {
-    push: (item) => (waiting.length ? waiting.shift()(item) : items.push(item)),
-    next: () => (items.length ? Promise.resolve(items.shift()) : new Promise((found, failed) => {
-      const late = setTimeout(() => failed(new Error(`nothing arrived within ${seconds} s`)), seconds * 1000);
-      waiting.push((item) => {
-        clearTimeout(late);
-        found(item);
-      });
-    })),
-  };
 }

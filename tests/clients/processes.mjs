@@ -68,6 +68,13 @@ export async function startOrders(t, ...args) {
   return { open, nodes, end: () => orders.end() };
 }
 
+/** The hub for load generators; the answer is its address. */
+export async function startBenchHub(t, backplane = 'memory:') {
+  const hub = new Program(t, 'bench-hub', ['--port', '0', '--backplane', backplane]);
+  const [, address] = await hub.line(/listens on (http:\S+)/);
+  return address;
+}
+
 /** Hands each new connection to the next address, whoever it comes from. */
 export async function startFrontDoor(t, addresses) {
   let next = 0;
@@ -104,4 +111,20 @@ export async function until(what, ask, seconds = 30) {
     if (Date.now() > deadline) throw new Error(`${what}: not within ${seconds} s (last: ${last})`);
     await new Promise((over) => setTimeout(over, 50));
   }
+}
+
+/** What arrives, to be awaited one by one. */
+export function queue(seconds = 30) {
+  const items = [];
+  const waiting = [];
+  return {
+    push: (item) => (waiting.length ? waiting.shift()(item) : items.push(item)),
+    next: () => (items.length ? Promise.resolve(items.shift()) : new Promise((found, failed) => {
+      const late = setTimeout(() => failed(new Error(`nothing arrived within ${seconds} s`)), seconds * 1000);
+      waiting.push((item) => {
+        clearTimeout(late);
+        found(item);
+      });
+    })),
+  };
 }

@@ -127,15 +127,17 @@ impl Shared {
             Err(mpsc::error::TrySendError::Full(())) => return Err(self.full(envelope)),
         };
         let permits = outbound.permits(envelope.cost());
-        match outbound.room.try_acquire_many(permits) {
-            // Given back when the outcome is known.
-            Ok(room) => room.forget(),
+        let room = match outbound.room.try_acquire_many(permits) {
+            Ok(room) => room,
             Err(tokio::sync::TryAcquireError::Closed) => return Err(PublishError::Closed),
             Err(tokio::sync::TryAcquireError::NoPermits) => return Err(self.full(envelope)),
-        }
-        *latest += 1;
-        self.counters.accepted.add(1);
+        };
+        // A sink that panics gives place and room back, as if nothing had been published.
         let envelope = self.deliver_here(envelope);
+        self.counters.accepted.add(1);
+        *latest += 1;
+        // Given back when the outcome is known.
+        room.forget();
         place.send(Queued { envelope, lane: lane_index, number: *latest, permits });
         Ok(Ticket::pending(Arc::clone(&lane.ledger), *latest))
     }

@@ -26,6 +26,8 @@ pub struct Script {
     pub refused_bodies: Mutex<Vec<&'static str>>,
     pub attempts: AtomicUsize,
     pub written: Mutex<Vec<Envelope>>,
+    /// The latest probe that was written.
+    pub probe: Mutex<Option<Envelope>>,
     pub subscribed: Mutex<Vec<Topic>>,
     pub unsubscribed: Mutex<Vec<Topic>>,
     pub largest_in_flight: AtomicUsize,
@@ -117,6 +119,7 @@ impl Session for Connection {
     async fn write(&self, batch: &Batch) -> Result<Vec<Refused<usize>>, LinkError> {
         let script = &self.wire.script;
         if batch.envelopes().iter().all(is_probe) {
+            *script.probe.lock().unwrap() = batch.envelopes().last().cloned();
             if !script.mute.load(Ordering::Relaxed) {
                 batch.envelopes().iter().for_each(|envelope| self.inbound.envelope(envelope));
             }
