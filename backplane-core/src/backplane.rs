@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::{
-    CloseError, Envelope, Link, NodeId, PublishError, Receipt, Semantics, Sink, Stats,
+    CloseError, Envelope, Link, Members, NodeId, PublishError, Receipt, Semantics, Sink, Stats,
     SubscribeError, Subscription, Ticket, Topic,
 };
 
@@ -59,7 +59,7 @@ pub trait Backplane: Debug + Send + Sync + 'static {
                 Ok(ticket) => return ticket.await,
                 Err(PublishError::Full(returned)) => {
                     self.room(&returned).await?;
-                    envelope = returned;
+                    envelope = *returned;
                 }
                 Err(error) => return Err(error),
             }
@@ -82,6 +82,10 @@ pub trait Backplane: Debug + Send + Sync + 'static {
 
     /// The state of the connection to the broker, now and at every change.
     fn link(&self) -> watch::Receiver<Link>;
+
+    /// The other nodes that are alive, now and at every change. A node that takes its leave is gone at
+    /// once, one that falls silent after [`NodeOptions::dead_after`](crate::NodeOptions::dead_after).
+    fn members(&self) -> watch::Receiver<Members>;
 
     /// What the node has counted so far. Cheap.
     fn stats(&self) -> Stats;

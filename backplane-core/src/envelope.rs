@@ -22,6 +22,12 @@ pub struct Envelope {
     /// What the subscriber gets, untouched.
     pub body: Bytes,
     pub(crate) kind: Kind,
+    /// Its place among what its origin published; none where nothing is numbered.
+    pub(crate) sequence: Option<Sequence>,
+    /// Where it goes instead of to its topic: what is sent again goes to the node that asked.
+    pub(crate) via: Option<Topic>,
+    /// Whether it is worthless later.
+    pub(crate) transient: bool,
 }
 
 /// What an envelope is for; the number is its code on the wire.
@@ -32,6 +38,23 @@ pub(crate) enum Kind {
     Message = 0,
     /// A node's question to itself whether its link delivers; the body is the probe's number.
     Probe = 1,
+    /// From node to node; see [`Control`](crate::codec::Control).
+    Control = 2,
+    /// A message that is sent again, to one node.
+    Resent = 3,
+}
+
+/// An envelope's place among what its origin published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sequence {
+    /// Which count of the topic: the position at which it began.
+    pub(crate) epoch: u64,
+    /// Its number on the topic, from 1 within the epoch.
+    pub(crate) number: u64,
+    /// Its number among all that the origin published on any topic, from 1.
+    pub(crate) position: u64,
+    /// The position of the one before it on the topic; 0 for the first of an epoch.
+    pub(crate) predecessor: u64,
 }
 
 impl Envelope {
@@ -45,6 +68,26 @@ impl Envelope {
             trace: None,
             body: body.into(),
             kind: Kind::Message,
+            sequence: None,
+            via: None,
+            transient: false,
+        }
+    }
+
+    /// The same, but worthless later: never numbered, retained or buffered. For requests, which whoever
+    /// asks repeats.
+    #[must_use]
+    pub const fn transient(mut self) -> Self {
+        self.transient = true;
+        self
+    }
+
+    /// The topic that a transport sends it to: its own, but for what is sent again to one node.
+    #[must_use]
+    pub const fn destination(&self) -> &Topic {
+        match &self.via {
+            Some(topic) => topic,
+            None => &self.topic,
         }
     }
 

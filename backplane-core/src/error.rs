@@ -39,7 +39,7 @@ pub enum PublishError {
     },
     /// The outgoing queue is full. Gives the envelope back; `room()` waits until there is room.
     #[error("the outgoing queue is full: wait with room(), or send less")]
-    Full(Envelope),
+    Full(Box<Envelope>),
     /// The node was closed.
     #[error("the backplane is closed")]
     Closed,

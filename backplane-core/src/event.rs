@@ -27,8 +27,16 @@ pub enum Event {
         /// The last instant at which the link was proven to deliver.
         since: Instant,
     },
-    /// The link is back and the interest restored: what is published from now on arrives.
+    /// The link is back and the interest restored: what is published from now on arrives. With
+    /// repair on, what was missed has been delivered or reported as a [`Gap`] before this.
     Restored,
+    /// Envelopes of this node may be lost on any topic, and nobody can say which: it has fallen silent
+    /// without taking its leave, and what it had not sent yet is lost if it is dead; or the two nodes were
+    /// out of touch for longer than it keeps what it published. Told to every sink.
+    OriginLost {
+        /// Which node.
+        origin: NodeId,
+    },
 }
 
 /// A run of envelopes that are known to be lost.

@@ -52,9 +52,11 @@ mod error;
 mod event;
 mod interest;
 mod link;
+mod membership;
 mod node;
 mod node_id;
 mod semantics;
+mod sequenced;
 mod stats;
 mod stream;
 mod ticket;
@@ -69,12 +71,13 @@ pub use error::{CloseError, ConnectError, PublishError, SubscribeError};
 pub use event::{Event, Gap, Sink};
 pub use interest::Subscription;
 pub use link::{BoxError, Link, LinkError};
-pub use node::{Node, NodeOptions};
+pub use membership::{Member, Members};
+pub use node::{Node, NodeOptions, Outage, Retention, Sequencing, WhenFull};
 pub use node_id::NodeId;
 pub use semantics::{
     Delivery, Filter, Order, PublisherOutage, Replay, Semantics, SubscriberOutage,
 };
-pub use stats::Stats;
+pub use stats::{Stats, Traffic};
 pub use stream::{Events, Next, stream};
 pub use ticket::{Receipt, Ticket};
 pub use topic::{LONGEST_HUB, LONGEST_NAME, Route, RouteKind, Topic};

@@ -31,6 +31,11 @@ pub enum Delivery {
     AtMostOnce,
     /// Never lost while the medium lives; twice where a connection fails.
     AtLeastOnce,
+    /// Never twice. What the medium loses is repaired for as long as its origin lives and retains
+    /// it, and otherwise reported with its count.
+    Repaired,
+    /// Never twice. What the medium loses is reported with its count.
+    Counted,
 }
 
 /// See [`Semantics::order`].
@@ -47,6 +52,11 @@ pub enum Order {
 pub enum PublisherOutage {
     /// Local sinks get the envelope; the ticket says at once that nobody else does.
     Refuses,
+    /// The envelope, and its ticket, wait for the link, up to a deadline.
+    Waits,
+    /// The envelope is buffered within bounds and sent when the link is back; the ticket says
+    /// [`Queued`](Receipt::Queued).
+    Buffers,
     /// There is no broker that could be away.
     Never,
 }
@@ -57,6 +67,10 @@ pub enum PublisherOutage {
 pub enum SubscriberOutage {
     /// Lost, and reported as `Interrupted` … `Restored`.
     LostAndReported,
+    /// Lost, and reported as a `Gap` with its count, within `Interrupted` … `Restored`.
+    Counted,
+    /// Sent again by their origins before `Restored`, or reported as a `Gap` with its count.
+    Repaired,
     /// There is no broker that could be away.
     Never,
 }

@@ -1,4 +1,8 @@
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash, Hasher},
+    sync::{Arc, LazyLock},
+};
 
 use crate::NodeId;
 
@@ -15,11 +19,12 @@ pub const LONGEST_NAME: usize = 1024;
 ///
 /// Names are data. Any UTF-8 text is literal, whatever it looks like to a broker, and two
 /// different topics never share a channel. Cloning costs one reference count.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 pub struct Topic(Arc<Parts>);
 
-#[derive(PartialEq, Eq, Hash)]
 struct Parts {
+    /// Of the parts that follow, so that no table computes it again.
+    hash: u64,
     hub: Box<str>,
     kind: RouteKind,
     name: Box<str>,
@@ -121,7 +126,12 @@ impl Topic {
     /// The topic with these parts, as read from a wire.
     #[must_use]
     pub fn new(hub: &str, kind: RouteKind, name: &str) -> Self {
-        Self(Arc::new(Parts { hub: hub.into(), kind, name: name.into() }))
+        let hash = TopicParts { hub, kind, name }.hashed();
+        Self(Arc::new(Parts { hash, hub: hub.into(), kind, name: name.into() }))
+    }
+
+    pub(crate) fn hashed(&self) -> u64 {
+        self.0.hash
     }
 
     /// The hub's name.
@@ -166,6 +176,21 @@ impl Topic {
     }
 }
 
+impl PartialEq for Topic {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.0.hash == other.0.hash && self.as_parts() == other.as_parts())
+    }
+}
+
+impl Eq for Topic {}
+
+impl Hash for Topic {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind() {
@@ -187,4 +212,20 @@ pub(crate) struct TopicParts<'a> {
     pub(crate) hub: &'a str,
     pub(crate) kind: RouteKind,
     pub(crate) name: &'a str,
+}
+
+/// Random for each process, so that nobody outside can make names collide; in this crate's tests always
+/// the same, so that a seed replays.
+static HASHING: LazyLock<Hashing> = LazyLock::new(Hashing::default);
+
+#[cfg(not(test))]
+type Hashing = foldhash::quality::RandomState;
+#[cfg(test)]
+type Hashing = foldhash::quality::FixedState;
+
+impl TopicParts<'_> {
+    /// The same as that of the topic with these parts.
+    pub(crate) fn hashed(self) -> u64 {
+        HASHING.hash_one(self)
+    }
 }

@@ -118,7 +118,7 @@ async fn a_refused_envelope_costs_only_itself() {
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_gives_the_envelope_back_and_room_waits() {
     let wire = Scripted::by_hand();
-    let mut options = NodeOptions::default();
+    let mut options = NodeOptions::bare();
     options.queue_bytes = ByteSize::b(3 * (256 + 3));
     let node = wire.node_with(options);
     up(&node).await;
@@ -129,7 +129,7 @@ async fn a_full_queue_gives_the_envelope_back_and_room_waits() {
     assert_eq!(returned.body, "one");
     assert_eq!(node.stats().full, 1);
     assert!(node.room(&returned).now_or_never().is_none());
-    let waits = node.publish(returned);
+    let waits = node.publish(*returned);
     wire.answers.add_permits(10);
     assert_eq!(waits.await.unwrap(), Receipt::Accepted);
     tickets.drain(..).for_each(|ticket| assert!(ticket.now_or_never().unwrap().is_ok()));
@@ -141,7 +141,7 @@ async fn a_full_queue_gives_the_envelope_back_and_room_waits() {
 #[tokio::test(start_paused = true)]
 async fn many_publishers_share_a_short_queue() {
     let wire = Scripted::new();
-    let mut options = NodeOptions::default();
+    let mut options = NodeOptions::bare();
     options.queue_envelopes = 2;
     let node = Arc::new(wire.node_with(options));
     up(&node).await;
@@ -218,7 +218,7 @@ async fn a_sink_that_panics_costs_its_envelope_only() {
         }
     }
     let wire = Scripted::new();
-    let mut options = NodeOptions::default();
+    let mut options = NodeOptions::bare();
     options.queue_bytes = ByteSize::b(2 * (256 + 3));
     options.queue_envelopes = 2;
     let node = wire.node_with(options);
@@ -277,7 +277,7 @@ async fn a_lost_connection_is_told_once_and_interest_is_restored_whole() {
     node.link().wait_for(|link| matches!(link, Link::Up { epoch: 2 })).await.unwrap();
     assert_eq!(heard.all(), ["interrupted", "restored"]);
     // The hundred, and the node's own probe topic.
-    assert_eq!(wire.script.subscribed.lock().unwrap().len(), 101);
+    assert_eq!(wire.script.subscribed.lock().unwrap().len(), 102);
     // The old connection delivers nothing any more.
     let mut foreign = Envelope::new(Topic::group("h", "1"), "late");
     foreign.origin = Some(backplane_core::NodeId::random());
@@ -300,7 +300,7 @@ async fn a_link_that_takes_but_does_not_deliver_is_muted_and_replaced() {
     wire.script.mute.store(true, Ordering::Relaxed);
     link.wait_for(|link| matches!(link, Link::Muted { .. })).await.unwrap();
     let noticed = before.elapsed();
-    let options = NodeOptions::default();
+    let options = NodeOptions::bare();
     assert!(noticed <= options.probe_every + options.probe_deadline, "{noticed:?}");
     wire.script.mute.store(false, Ordering::Relaxed);
     link.wait_for(Link::is_up).await.unwrap();

@@ -2,14 +2,14 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use backplane_core::ConnectError;
+use backplane_core::{ConnectError, NodeOptions};
 use percent_encoding::percent_decode_str;
 use url::{Url, form_urlencoded};
 
 use crate::config::{Login, NatsConfig, Tls, check_prefix};
 
 const DEFAULT_PORT: u16 = 4222;
-const OPTIONS: &str = "prefix, credentials, nkey, tls, ca, cert, key";
+const OPTIONS: &str = "prefix, credentials, nkey, tls, ca, cert, key, name, repair, outage";
 
 /// Reads a URL. What might be a password is never repeated in an error.
 pub(crate) fn parse(url: &str) -> Result<NatsConfig, ConnectError> {
@@ -77,13 +77,25 @@ struct Options {
     ca: Option<String>,
     cert: Option<String>,
     key: Option<String>,
+    node: NodeOptions,
 }
 
 impl Options {
     fn read(query: &str) -> Result<Self, ConnectError> {
         let mut options = Self::default();
         let pairs = form_urlencoded::parse(query.trim_start_matches('?').as_bytes());
+        let mut seen = Vec::new();
         for (name, value) in pairs {
+            if value.is_empty() {
+                return Err(option(&name, "it has no value: give it one, or leave it out"));
+            }
+            if seen.contains(&name) {
+                return Err(option(&name, "it is given twice"));
+            }
+            seen.push(name.clone());
+            if options.node.read(&name, &value)? {
+                continue;
+            }
             let place = match &*name {
                 "prefix" => &mut options.prefix,
                 "credentials" => &mut options.credentials,
@@ -94,17 +106,13 @@ impl Options {
                 "key" => &mut options.key,
                 _ => return Err(option(&name, format!("there is none of that name: {OPTIONS}"))),
             };
-            if value.is_empty() {
-                return Err(option(&name, "it has no value: give it one, or leave it out"));
-            }
-            if place.replace(value.into_owned()).is_some() {
-                return Err(option(&name, "it is given twice"));
-            }
+            *place = Some(value.into_owned());
         }
         Ok(options)
     }
 
     fn apply(self, config: &mut NatsConfig) -> Result<(), ConnectError> {
+        config.node = self.node;
         if let Some(prefix) = self.prefix {
             check_prefix(&prefix)?;
             config.prefix = prefix;

@@ -10,7 +10,8 @@ use std::{
 };
 
 use backplane_core::{
-    Backplane, Envelope, Event, Link, Node, PublishError, Receipt, Sink, Subscription, Topic,
+    Backplane, Envelope, Event, Link, Node, NodeOptions, PublishError, Receipt, Sink, Subscription,
+    Topic,
 };
 use backplane_nats::NatsConfig;
 use backplane_tests::brokers::{NatsFlavour, NatsOptions};
@@ -132,7 +133,7 @@ async fn publish_numbers(node: &Node, topics: &[Topic], count: u64) {
             match node.try_publish(envelope) {
                 Ok(_) => break,
                 Err(PublishError::Full(back)) => {
-                    envelope = back;
+                    envelope = *back;
                     node.room(&envelope).await.unwrap();
                 }
                 Err(error) => panic!("{error}"),
@@ -318,6 +319,7 @@ async fn a_reader_that_stays_behind_starts_over(flavour: NatsFlavour) {
     let broker = broker_with(flavour, options).await;
     let one = node_up(&broker.url()).await;
     let mut config = NatsConfig::from_url(&broker.url()).unwrap();
+    config.node = NodeOptions::bare();
     // Long enough to be seen.
     config.node.shortest_pause = Duration::from_secs(1);
     let two = config.start().unwrap();

@@ -77,8 +77,10 @@ fn set(config: &mut RedisConfig, option: &str, value: &str) -> Result<(), Connec
             };
         }
         "ca" | "cert" | "key" => set_file(config, option, value)?,
+        _ if config.node.read(option, value)? => {}
         _ => {
-            let known = "there is no such option; known are prefix, protocol, ca, cert, key";
+            let known = "there is no such option; known are prefix, protocol, ca, cert, key, name, repair, \
+                         outage";
             return Err(bad_option(option, known));
         }
     }

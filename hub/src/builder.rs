@@ -4,15 +4,17 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize},
     },
+    time::Instant,
 };
 
 use backplane_core::{Backplane, LONGEST_HUB, SubscribeError};
 use tokio::sync::Notify;
 
 use crate::{
-    Hub, HubOptions, Policy,
+    ClientNotices, Hub, HubOptions, LinkEvent, Listener, Missed, Policy,
     front::Registrar,
     hub::Shared,
+    loss::{self, Listeners, Losses},
     members::{Audiences, Connections, Local},
     method::{self, Handler, Method, Methods, Needs, States},
     routing::{self, Desk, Routing},
@@ -28,6 +30,8 @@ pub struct HubBuilder {
     policy: Policy,
     methods: Methods,
     states: States,
+    listeners: Listeners,
+    notices: Option<ClientNotices>,
     /// The first thing that was wrong.
     wrong: Option<BuildError>,
     needs: Vec<(String, Needs)>,
@@ -42,6 +46,8 @@ impl HubBuilder {
             policy: Policy::default(),
             methods: Methods::default(),
             states: States::default(),
+            listeners: Listeners::default(),
+            notices: None,
             wrong: None,
             needs: Vec::new(),
         }
@@ -107,6 +113,45 @@ impl HubBuilder {
         self
     }
 
+    /// Runs `listener` whenever messages for this node's clients are known to be lost: once for each
+    /// run of messages of one origin on one topic, with their number where it is known. Nothing of
+    /// them is delivered later.
+    ///
+    /// Listeners run in a task of their own, one event after the other, in the order in which things
+    /// happened, and may send. One that panics or fails is logged. What waits is bounded by
+    /// [`HubOptions::loss_events`]; what does not fit is dropped, counted in
+    /// [`HubStats::dropped_events`](crate::HubStats::dropped_events) and told with the next event.
+    pub fn on_gap<M: 'static>(mut self, listener: impl Listener<Missed, M>) -> Self {
+        if self.listeners.gap.is_some() {
+            self.note(BuildError::DuplicateHook { hook: "on_gap" });
+        }
+        self.listeners.gap = Some(Listeners::erase(listener));
+        self
+    }
+
+    /// Runs `listener` whenever the link to the other nodes is in doubt or restored, and when a node
+    /// has fallen silent: once for each of these, however many connections and groups there are. As for
+    /// the rest, see [`on_gap`](Self::on_gap).
+    ///
+    /// [`Hub::health`] tells how the link stands now.
+    pub fn on_link<M: 'static>(mut self, listener: impl Listener<LinkEvent, M>) -> Self {
+        if self.listeners.link.is_some() {
+            self.note(BuildError::DuplicateHook { hook: "on_link" });
+        }
+        self.listeners.link = Some(Listeners::erase(listener));
+        self
+    }
+
+    /// Tells clients of this node when messages for them may be lost, by a reserved client method. Off
+    /// unless this is called.
+    pub fn notify_clients(mut self, notices: ClientNotices) -> Self {
+        if notices.method().is_empty() {
+            self.note(BuildError::EmptyMethodName);
+        }
+        self.notices = Some(notices);
+        self
+    }
+
     /// Makes the hub, whether or not the broker can be reached.
     ///
     /// # Errors
@@ -132,7 +177,9 @@ impl HubBuilder {
         let backplane = self.backplane.ok_or(BuildError::NoBackplane)?;
         let name: Arc<str> = self.name.into();
         let (desk, errands) = Desk::new();
-        let local = Arc::new(Local::new(backplane.node(), &self.options, desk));
+        let (losses, news) = Losses::new(&*backplane, &self.options, self.notices, &self.listeners);
+        let local = Arc::new(Local::new(backplane.node(), &self.options, desk, losses));
+        let members = backplane.members();
         let connections = Arc::new(Connections::default());
         let routing = Routing::new(backplane, &name, &local, &connections, &self.options)?;
         let registrar = Registrar::new(self.options.announcements);
@@ -147,13 +194,17 @@ impl HubBuilder {
             users: Audiences::default(),
             registrar,
             routing,
+            started: Instant::now(),
             joins: AtomicU64::new(1),
             messages: AtomicU64::new(1),
             open: AtomicUsize::new(0),
             closed: Notify::new(),
         });
-        // Ends with the hub, to which it holds no claim.
-        tokio::spawn(routing::run(Arc::downgrade(&shared), errands));
+        // These end with the hub, to which they hold no claim.
+        tokio::spawn(routing::run(Arc::downgrade(&shared), errands, members));
+        if let Some(news) = news {
+            tokio::spawn(loss::run(Arc::downgrade(&shared), self.listeners, news));
+        }
         Ok(Hub(shared))
     }
 

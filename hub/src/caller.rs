@@ -1,7 +1,8 @@
 use std::{fmt, ops::Deref, sync::Arc};
 
 use crate::{
-    Claims, Clients, ConnectionId, End, Groups, Items, Target, User, hub::Shared, members::Member,
+    Claims, Clients, ConnectionId, End, Groups, Hub, Items, Target, User, hub::Shared,
+    members::Member,
 };
 
 /// The connection whose call is served.
@@ -19,6 +20,12 @@ impl Caller {
         trace: Option<Arc<str>>,
     ) -> Self {
         Self { hub, member, trace }
+    }
+
+    /// The hub, on this node.
+    #[must_use]
+    pub fn hub(&self) -> Hub {
+        Hub(Arc::clone(&self.hub))
     }
 
     /// The connection's id.

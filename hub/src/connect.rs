@@ -15,6 +15,20 @@ use backplane_core::{Backplane, ConnectError, Link};
 /// | `redis:` | Redis or Valkey Pub/Sub | `redis` |
 /// | `rediss:` | the same over TLS | `redis-tls` |
 /// | `nats:` | core NATS | `nats` |
+///
+/// Options follow a question mark: those of the transport, and these, which all of them have:
+///
+/// | option | meaning |
+/// |---|---|
+/// | `repair=on` | what gets lost on the way is sent again, and what cannot be is counted; the default where the transport loses anything |
+/// | `repair=counted` | what gets lost is counted, but not repaired: nothing is retained |
+/// | `repair=off` | nothing is numbered; a loss is known as an interruption only |
+/// | `outage=buffer` | what is sent while the link is down is sent when it is back; the default |
+/// | `outage=refuse` | other nodes do not get it, and the sender is told at once |
+/// | `outage=wait` | the sender waits for the link, for a while |
+/// | `name=NAME` | what people call the node |
+///
+/// For example `redis://broker:6379?outage=refuse&name=kitchen-1`.
 pub fn connect(url: impl Into<String>) -> Connect {
     Connect { url: url.into(), require_up: None }
 }

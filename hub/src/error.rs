@@ -163,7 +163,8 @@ pub enum SendError {
     /// Nothing was sent, as there is no protocol to encode it for.
     #[error("the hub speaks no client protocol yet: mount a front end first, or call Hub::speak")]
     NoProtocol,
-    /// Only connections of this node got it: the link to the broker is down.
+    /// Only connections of this node got it: the link to the broker is down, and the backplane keeps
+    /// nothing for later, or not for so long.
     #[error("only this node's connections got it: the link to the broker is down")]
     HereOnly(#[source] Arc<LinkError>),
     /// Connections of this node got it; whether those of others did is unknown, as the link failed
@@ -220,6 +221,10 @@ pub enum GroupError {
         /// What stands in the way.
         reason: Arc<str>,
     },
+    /// The node that has the connection had taken the request on, and then left or died. Its
+    /// connections are gone with it.
+    #[error("the connection's node has left or died, and the connection with it")]
+    NodeGone,
     /// The name is longer than any group's.
     #[error("the group's name is too long: at most {} bytes", backplane_core::LONGEST_NAME)]
     NameTooLong,

@@ -47,8 +47,9 @@ impl Groups {
     ///
     /// # Errors
     ///
-    /// [`GroupError::NotFound`] promptly where no node has the connection; `Unavailable` where that cannot be
-    /// told, as the link to the broker is down.
+    /// [`GroupError::NotFound`] promptly where no node has the connection; `Unavailable` at once where that
+    /// cannot be told, as the link to the broker is down; `NodeGone` as soon as the node that was at it
+    /// leaves or dies.
     pub async fn add(&self, connection: &str, group: &str) -> Result<Joined, GroupError> {
         check(group)?;
         if group.is_empty() {
@@ -166,6 +167,7 @@ impl Shared {
             Ok(Outcome::Failed(reason)) | Err(Silence::Unavailable(reason)) => {
                 Err(GroupError::Unavailable { reason })
             }
+            Err(Silence::Gone) => Err(GroupError::NodeGone),
             Ok(_) | Err(Silence::Nobody) => Err(GroupError::NotFound),
         }
     }

@@ -4,7 +4,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use backplane_core::{Backplane, NodeId};
@@ -38,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) users: Audiences,
     pub(crate) registrar: Registrar,
     pub(crate) routing: Routing,
+    pub(crate) started: Instant,
     /// Numbers the joins.
     pub(crate) joins: AtomicU64,
     /// Numbers the messages that travel by several topics.

@@ -59,7 +59,9 @@
 //!
 //! * To write methods: [`Hub::builder`], [`Caller`], [`State`], [`HubError`], [`Handler`].
 //! * To reach clients: [`Hub::clients`], [`Target::send`], [`Groups`]; what can go wrong: [`SendError`],
-//!   [`Joined::HereOnly`], [`GroupError`].
+//!   [`Sent::Queued`], [`Joined::HereOnly`], [`GroupError`].
+//! * To hear of losses: [`HubBuilder::on_gap`], [`HubBuilder::on_link`], [`HubBuilder::notify_clients`],
+//!   [`Hub::health`].
 //! * To write a front end: [`Hub::open`], [`Connection`], [`Outbound`], [`Protocol`].
 //!
 //! # A message's way
@@ -78,10 +80,40 @@
 //! * A join that returns [`Joined::Everywhere`] is effective: what any node sends from then on arrives.
 //!   So is an opened connection, while the link is up.
 //! * With the link to the broker down, this node's connections go on with each other, and each send
-//!   and join says that it had no effect elsewhere.
+//!   and join says how far it got: for the others a message waits, or is refused, as the backplane's
+//!   options say. What nodes ask each other never waits.
+//! * What the backplane loses is not lost in silence; see below.
 //! * A client that does not keep up costs itself only: its queue is bounded, and it is closed or
 //!   loses messages, as [`HubOptions`] say. [`Hub::stats`] counts every message that is dropped.
 //! * Messages of one task to one target arrive in their order. Between targets there is none.
+//!
+//! # When the backplane loses something
+//!
+//! A broker that only passes messages on forgets what nobody was connected to hear. By default the
+//! backplane repairs that: nodes number what they send, keep it for a while, and send again what
+//! others miss. What cannot be repaired is told:
+//!
+//! | what has happened | the application | the clients, if asked for |
+//! |---|---|---|
+//! | messages are known to be lost | [`on_gap`](HubBuilder::on_gap): which topic, of whom, how many | the members of that topic |
+//! | the link is in doubt, and back | [`on_link`](HubBuilder::on_link): `Interrupted`, `Restored` | everyone, once it is back, where nobody knows what was missed |
+//! | a node has fallen silent, with what it had not sent | [`on_link`](HubBuilder::on_link): `OriginLost` | everyone |
+//! | a send while the link is down | [`Sent::Queued`], or [`SendError::HereOnly`] | |
+//!
+//! Clients then read their state anew, which is all that anybody can do about a message that is gone:
+//!
+//! ```
+//! # use backplane_hub::{ClientNotices, Hub, HubBuilder, LinkEvent, Missed};
+//! # fn described(hub: HubBuilder) -> HubBuilder {
+//! hub.on_gap(|missed: Missed| eprintln!("{:?} of {} are lost", missed.count, missed.topic))
+//!     .on_link(async |event: LinkEvent| eprintln!("{}: {:?}", event.hub.name(), event.change))
+//!     .notify_clients(ClientNotices::new("Backplane.Missed"))
+//! # }
+//! ```
+//!
+//! [`Hub::health`] tells whether the node is ready, or degraded and serves its own connections only.
+//! [`Backplane::stats`] counts what was repaired, doubled, lost, buffered and dropped;
+//! [`Hub::stats`] what became of it on this node.
 //!
 //! # Features
 //!
@@ -94,7 +126,9 @@ mod connect;
 mod error;
 mod front;
 mod groups;
+mod health;
 mod hub;
+mod loss;
 mod members;
 mod method;
 mod options;
@@ -105,12 +139,13 @@ mod stats;
 mod user;
 
 pub use backplane_core::{
-    Backplane, ByteSize, ConnectError, LONGEST_HUB, LONGEST_NAME, Link, LinkError, NodeId,
+    Backplane, ByteSize, ConnectError, LONGEST_HUB, LONGEST_NAME, Link, LinkError, Member, Members,
+    NodeId, Route, RouteKind, Stats, Topic, Traffic,
 };
 
 pub use builder::{BuildError, HubBuilder};
 pub use caller::{Caller, CallerClients};
-pub use clients::{Arguments, Clients, Sending, Target};
+pub use clients::{Arguments, Clients, Sending, Sent, Target};
 pub use connect::{Connect, connect};
 pub use error::{
     ArgumentsError, ClaimError, CloseError, GroupError, HubError, InvocationError, OpenError,
@@ -118,7 +153,11 @@ pub use error::{
 };
 pub use front::{Connection, Opening, Outbound};
 pub use groups::{Groups, Joined};
+pub use health::Health;
 pub use hub::Hub;
+pub use loss::{
+    Awaited, ClientNotices, Direct, LinkChange, LinkEvent, Listener, Listening, Missed,
+};
 pub use members::End;
 pub use method::{
     Aborted, Answer, Disconnect, Extract, Fallible, FromInvocation, Handler, IntoReturned,

@@ -24,6 +24,10 @@ pub struct HubOptions {
     /// The most negotiated connections that this node remembers as registrar. Default 100,000, about
     /// 15 MB when full; the oldest make room.
     pub announcements: usize,
+    /// The most gaps that wait for [`on_gap`](crate::HubBuilder::on_gap) to be told of. Default 1,024:
+    /// as many topics as a listener that only notes them takes in some milliseconds. News of the link
+    /// has places of its own.
+    pub loss_events: usize,
 }
 
 impl Default for HubOptions {
@@ -35,6 +39,7 @@ impl Default for HubOptions {
             answer_within: Duration::from_secs(1),
             result_within: Duration::from_secs(10),
             announcements: 100_000,
+            loss_events: 1024,
         }
     }
 }

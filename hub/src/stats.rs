@@ -59,6 +59,12 @@ counters! {
     interruptions,
     /// Runs of messages that are known to be lost.
     gaps,
+    /// Nodes that have fallen silent without taking their leave.
+    origins_lost,
+    /// Losses that clients were told of, if they are to be told at all; each counted once.
+    notices,
+    /// Events that `on_gap` or `on_link` was not told of, as too many waited.
+    dropped_events,
 }
 
 /// One counter. Relaxed: it orders nothing.
@@ -72,7 +78,7 @@ impl Counter {
         }
     }
 
-    fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

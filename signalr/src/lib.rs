@@ -50,6 +50,18 @@
 //! A client of version 0 shows the very id that it connects with, so there the token is the
 //! connection's id.
 //!
+//! # When the backplane loses something
+//!
+//! While the link to the broker is down, a node serves its own clients, and [`health_router`] says
+//! that it is degraded, so that a load balancer sends new ones elsewhere. What was lost is repaired or
+//! reported to the application ([`HubBuilder::on_gap`](backplane_hub::HubBuilder::on_gap)). With
+//! [`HubBuilder::notify_clients`](backplane_hub::HubBuilder::notify_clients) the clients concerned
+//! are told too, by an ordinary invocation that any of them can listen to:
+//!
+//! ```js
+//! connection.on("Backplane.Missed", ({ reason, count, scope, name }) => readEverythingAnew());
+//! ```
+//!
 //! # Who is there
 //!
 //! [`Options::authenticate`] takes whatever tells the user of a request: a [`Bearer`] for JSON Web
@@ -78,6 +90,7 @@
 
 mod auth;
 mod handshake;
+mod health;
 mod json;
 mod message;
 mod negotiate;
@@ -92,6 +105,7 @@ mod websocket;
 pub use auth::{
     Authenticate, Bearer, BearerBuilder, BearerError, KeyError, Rejection, VerificationKey,
 };
+pub use health::health_router;
 pub use negotiate::NegotiateVersion;
 pub use options::Options;
 pub use router::router;

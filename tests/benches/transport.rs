@@ -81,16 +81,23 @@ fn option(name: &str) -> Result<Option<u64>, Failure> {
     Ok(value.transpose().map_err(|error| format!("{name} needs a number: {error}"))?)
 }
 
+/// What a node adds, and the options that say so.
+const BARE: (&str, &str) = ("ours, bare", "repair=off&outage=refuse");
+const REPAIRED: (&str, &str) = ("ours, repaired", "repair=on");
+
 async fn redis() -> Result<Group, Failure> {
     // A subscriber that falls behind is to be measured, not cut off.
     let options = RedisOptions::default().config_line("client-output-buffer-limit pubsub 0 0 0");
     let broker = Redis::start(RedisFlavour::Redis7, options).await?;
     let contenders: Vec<Box<dyn Contender>> = vec![
         Box::new(PlainRedis::start(&broker.url()).await?),
-        Box::new(Nodes::redis(&broker.url(), Style::Queued { topics: 1 }).await?),
-        Box::new(Nodes::redis(&broker.url(), Style::Queued { topics: 64 }).await?),
-        Box::new(Nodes::redis(&broker.url(), Style::Queued { topics: 4096 }).await?),
-        Box::new(Nodes::redis(&broker.url(), Style::Awaited).await?),
+        Box::new(Nodes::redis(&broker.url(), BARE, Style::Queued { topics: 1 }).await?),
+        Box::new(Nodes::redis(&broker.url(), REPAIRED, Style::Queued { topics: 1 }).await?),
+        Box::new(Nodes::redis(&broker.url(), BARE, Style::Queued { topics: 64 }).await?),
+        Box::new(Nodes::redis(&broker.url(), REPAIRED, Style::Queued { topics: 64 }).await?),
+        Box::new(Nodes::redis(&broker.url(), BARE, Style::Queued { topics: 4096 }).await?),
+        Box::new(Nodes::redis(&broker.url(), REPAIRED, Style::Queued { topics: 4096 }).await?),
+        Box::new(Nodes::redis(&broker.url(), REPAIRED, Style::Awaited).await?),
     ];
     Ok(Group { broker, contenders })
 }
@@ -316,9 +323,14 @@ enum Style {
 }
 
 impl Nodes {
-    async fn redis(url: &str, style: Style) -> Result<Self, Failure> {
-        let node = || RedisConfig::from_url(url).and_then(RedisConfig::start);
-        Self::start("ours", node()?, node()?, style).await
+    async fn redis(
+        url: &str,
+        (name, options): (&'static str, &str),
+        style: Style,
+    ) -> Result<Self, Failure> {
+        let url = format!("{url}?{options}");
+        let node = || RedisConfig::from_url(&url).and_then(RedisConfig::start);
+        Self::start(name, node()?, node()?, style).await
     }
 
     async fn start(
@@ -360,7 +372,7 @@ impl Nodes {
             match self.publisher.try_publish(envelope) {
                 Err(PublishError::Full(returned)) => {
                     self.publisher.room(&returned).await?;
-                    envelope = returned;
+                    envelope = *returned;
                 }
                 outcome => return outcome,
             }

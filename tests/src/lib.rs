@@ -2,9 +2,13 @@
 //!
 //! * [`kit`]: to prove a backplane of your own, start here.
 //! * [`hub`]: what a hub does across nodes, on any backplane.
+//! * [`faults`]: what is lost while a broker, a link or a node fails under load.
+//! * [`compare`]: which transport gets through which fault, side by side.
 //! * [`brokers`]: servers of Redis, Valkey and NATS, for any test.
 
 pub mod brokers;
+pub mod compare;
+pub mod faults;
 pub mod hub;
 pub mod kit;
 

@@ -53,6 +53,8 @@ fn delivery(it: Delivery) -> &'static str {
     match it {
         Delivery::AtMostOnce => "at most once",
         Delivery::AtLeastOnce => "at least once",
+        Delivery::Repaired => "once; what is lost is repaired, or counted",
+        Delivery::Counted => "at most once; what is lost is counted",
         _ => "new here",
     }
 }
@@ -77,6 +79,8 @@ fn receipt(it: Receipt) -> &'static str {
 fn publisher(it: PublisherOutage) -> &'static str {
     match it {
         PublisherOutage::Refuses => "is told at once, own connections get it",
+        PublisherOutage::Waits => "waits, up to a deadline",
+        PublisherOutage::Buffers => "is buffered: 16,384 envelopes, 60 s",
         PublisherOutage::Never => "has none",
         _ => "new here",
     }
@@ -85,6 +89,8 @@ fn publisher(it: PublisherOutage) -> &'static str {
 fn subscriber(it: SubscriberOutage) -> &'static str {
     match it {
         SubscriberOutage::LostAndReported => "loses, and hears of it",
+        SubscriberOutage::Repaired => "gets what it missed, or its count",
+        SubscriberOutage::Counted => "loses, and hears how many",
         SubscriberOutage::Never => "has none",
         _ => "new here",
     }

@@ -38,12 +38,16 @@ pub(crate) fn frames(envelopes: &[Envelope], origin: NodeId, largest: usize) -> 
     for (index, envelope) in envelopes.iter().enumerate() {
         let size = envelope.cost() + envelope.topic.hub().len() + envelope.topic.name().len();
         let at = open
-            .get(&envelope.topic)
+            .get(envelope.destination())
             .copied()
             .filter(|at| closed.get(*at).is_some_and(|frame| frame.bytes.len() + size <= largest));
         let at = at.unwrap_or_else(|| {
-            closed.push(Open { topic: &envelope.topic, bytes: Vec::new(), indices: Vec::new() });
-            open.insert(&envelope.topic, closed.len() - 1);
+            closed.push(Open {
+                topic: envelope.destination(),
+                bytes: Vec::new(),
+                indices: Vec::new(),
+            });
+            open.insert(envelope.destination(), closed.len() - 1);
             closed.len() - 1
         });
         let Some(frame) = closed.get_mut(at) else { continue };

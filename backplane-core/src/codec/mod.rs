@@ -9,9 +9,11 @@
 //! of it. A bundle holds envelopes of one topic that were published close together: one message
 //! for the broker, however many it holds.
 
+mod control;
 mod frame;
 mod header;
 
+pub(crate) use control::{Alive, Answer, Control, Listed, Page, Part, Phase, Start, Watermark};
 pub use frame::Frame;
 pub(crate) use frame::{frames, read};
 pub(crate) use header::{Header, LONGEST as LONGEST_HEADER};

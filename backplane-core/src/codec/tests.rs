@@ -1,8 +1,14 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{frame::Received, frames, header, read};
-use crate::{Envelope, NodeId, RouteKind, Topic, envelope::Kind};
+use super::{
+    Alive, Answer, Control, Listed, Page, Part, Phase, Start, Watermark, frame::Received, frames,
+    header, read,
+};
+use crate::{
+    Envelope, NodeId, RouteKind, Topic,
+    envelope::{Kind, Sequence},
+};
 
 const ORIGIN: NodeId = NodeId::from_bytes([7; 16]);
 
@@ -20,6 +26,7 @@ fn decoded(received: &Received) -> Envelope {
         .trace(header.trace.map(Into::into));
     envelope.origin = received.origin();
     envelope.kind = header.kind;
+    envelope.sequence = header.sequence;
     envelope
 }
 
@@ -50,6 +57,116 @@ fn golden_bytes() {
     .concat();
     assert_eq!(frames.len(), 1);
     assert_eq!(&frames[0].bytes[..], &expected[..]);
+}
+
+#[test]
+fn golden_bytes_of_numbers() {
+    let plain = stamped(Envelope::new(Topic::all("h"), "tea"));
+    let mut numbered = plain.clone();
+    numbered.sequence = Some(Sequence { epoch: 2, number: 3, position: 9, predecessor: 7 });
+    let of = |envelope| frames(&[envelope], ORIGIN, usize::MAX).remove(0).bytes;
+    let (plain, numbered) = (of(plain), of(numbered));
+    let header_end = plain.len() - b"tea".len();
+    let appended = [
+        &[1][..],
+        &2_u64.to_le_bytes(),
+        &3_u64.to_le_bytes(),
+        &9_u64.to_le_bytes(),
+        &7_u64.to_le_bytes(),
+    ]
+    .concat();
+    assert_eq!(numbered[6..], [&plain[6..header_end], &appended, b"tea"].concat());
+}
+
+#[test]
+fn numbers_that_contradict_each_other_are_refused() {
+    let valid = Sequence { epoch: 2, number: 3, position: 9, predecessor: 7 };
+    let wrong = [
+        Sequence { number: 0, ..valid },
+        Sequence { epoch: 0, ..valid },
+        Sequence { epoch: 10, ..valid },
+        Sequence { predecessor: 9, ..valid },
+        Sequence { number: 10, ..valid },
+    ];
+    let read = |sequence| {
+        let mut envelope = stamped(Envelope::new(Topic::all("h"), "tea"));
+        envelope.sequence = Some(sequence);
+        let bytes = frames(&[envelope], ORIGIN, usize::MAX).remove(0).bytes;
+        read_all(&bytes).remove(0).unwrap().header().map(|header| header.sequence)
+    };
+    assert_eq!(read(valid), Ok(Some(valid)));
+    for sequence in wrong {
+        assert!(read(sequence).is_err(), "{sequence:?}");
+    }
+}
+
+fn controls() -> impl Strategy<Value = Control> {
+    let topic = ("[a-z*.]{1,9}", 0_u8..5, any::<String>())
+        .prop_map(|(hub, kind, name)| Topic::new(&hub, RouteKind::from_code(kind).unwrap(), &name));
+    let last = any::<(u64, u64, u64)>().prop_map(|(epoch, number, position)| Watermark {
+        epoch,
+        number,
+        position,
+    });
+    let start = prop_oneof![
+        any::<(u64, u64)>().prop_map(|(epoch, from)| Start::Number { epoch, from }),
+        any::<u64>().prop_map(|position| Start::After { position }),
+    ];
+    let listed = (topic.clone(), last.clone()).prop_map(|(topic, last)| Listed { topic, last });
+    let page = (any::<(u64, u64, bool, u64)>(), prop::collection::vec(listed, 0..5)).prop_map(
+        |((since, through, end, forgotten), topics)| Page {
+            since,
+            through,
+            end,
+            forgotten,
+            topics,
+        },
+    );
+    let part = any::<(u64, u64, u64, u64, Vec<(u64, u64)>, bool)>().prop_map(
+        |(epoch, from, through, position, missing, uncertain)| Part {
+            epoch,
+            from,
+            through,
+            position,
+            missing,
+            uncertain,
+            forgotten: position / 2,
+        },
+    );
+    let alive = any::<(Option<String>, u64, bool, u64, u64, Option<u64>, bool)>().prop_map(
+        |(name, uptime, numbered, position, lost_track, known_since, first)| Alive {
+            name,
+            phase: Phase::Hello { first },
+            uptime,
+            numbered,
+            position,
+            lost_track,
+            known_since,
+        },
+    );
+    prop_oneof![
+        alive.prop_map(Control::Alive),
+        last.prop_map(Control::Watermark),
+        any::<u64>().prop_map(|since| Control::Resync { since }),
+        page.prop_map(Control::Listing),
+        (topic.clone(), start.clone(), any::<u64>())
+            .prop_map(|(topic, start, through)| Control::Ask { topic, start, through }),
+        (topic, start, prop::option::of(part))
+            .prop_map(|(topic, start, part)| Control::Answer(Answer { topic, start, part })),
+        Just(Control::Farewell),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_nodes_say_comes_back_as_it_was(control in controls()) {
+        prop_assert_eq!(Control::decode(&control.encode()).unwrap(), control);
+    }
+
+    #[test]
+    fn no_bytes_make_reading_what_nodes_say_panic(bytes: Vec<u8>) {
+        let _ = Control::decode(&bytes);
+    }
 }
 
 #[test]
@@ -89,8 +206,9 @@ fn a_newer_nodes_fields_and_kinds_are_skipped() {
     let header_length = u32::from_le_bytes(frame[2..6].try_into().unwrap());
     let (header, body) = frame[6..].split_at(header_length as usize);
 
+    // No numbers, and a field that is not known here.
     let longer =
-        [&[0xB5, 0x01][..], &(header_length + 3).to_le_bytes(), header, b"new", body].concat();
+        [&[0xB5, 0x01][..], &(header_length + 4).to_le_bytes(), header, b"\0new", body].concat();
     let received = read_all(&longer.into()).remove(0).unwrap();
     assert_eq!(decoded(&received), envelope);
 

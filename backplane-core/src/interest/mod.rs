@@ -9,7 +9,7 @@ mod table;
 
 pub(crate) use subscription::Confirmation;
 pub use subscription::Subscription;
-pub(crate) use table::{Interest, Registration, Work};
+pub(crate) use table::{Interest, Interested, Registration, Work};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,5 @@
 use std::{
     fmt,
-    hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -8,7 +7,6 @@ use std::{
     time::Instant,
 };
 
-use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use tokio::sync::Notify;
 
@@ -20,7 +18,6 @@ const SHARDS: usize = 64;
 /// The table topic → sinks, and how far the broker follows it.
 #[derive(Debug)]
 pub(crate) struct Interest {
-    hasher: RandomState,
     shards: Box<[RwLock<HashTable<Entry>>]>,
     next: AtomicU64,
     /// Topics whose actual state may differ from the desired one, each at most once.
@@ -34,6 +31,8 @@ struct Entry {
     topic: Topic,
     /// Replaced as a whole, so that a delivery takes one reference count and no lock.
     sinks: Arc<[Registration]>,
+    /// Which subscription of the topic this is: renewed when its first sink comes.
+    stamp: u64,
     actual: Actual,
     queued: bool,
     /// Who waits for the topic to be routed, by registration.
@@ -65,6 +64,14 @@ impl fmt::Debug for Registration {
     }
 }
 
+/// A topic that somebody here is interested in.
+#[derive(Debug)]
+pub(crate) struct Interested {
+    pub(crate) topic: Topic,
+    pub(crate) sinks: Arc<[Registration]>,
+    pub(crate) stamp: u64,
+}
+
 /// The next step towards what is desired. The topics are marked as being worked on.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
@@ -81,7 +88,6 @@ impl Work {
 impl Interest {
     pub(crate) fn new() -> Self {
         Self {
-            hasher: RandomState::default(),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             next: AtomicU64::new(0),
             dirty: Mutex::default(),
@@ -90,13 +96,9 @@ impl Interest {
         }
     }
 
-    fn hash(&self, parts: TopicParts<'_>) -> u64 {
-        self.hasher.hash_one(parts)
-    }
-
     /// A number below `count` for this topic: the same at every call.
-    pub(crate) fn lane(&self, topic: &Topic, count: usize) -> usize {
-        (self.hash(topic.as_parts()) >> 48) as usize % count
+    pub(crate) fn lane(topic: &Topic, count: usize) -> usize {
+        (topic.hashed() >> 48) as usize % count
     }
 
     fn shard(&self, hash: u64) -> &RwLock<HashTable<Entry>> {
@@ -105,17 +107,23 @@ impl Interest {
     }
 
     /// The topic's sinks, or `None` where nobody here is interested.
-    pub(crate) fn sinks(&self, parts: TopicParts<'_>) -> Option<(Topic, Arc<[Registration]>)> {
-        let hash = self.hash(parts);
+    pub(crate) fn sinks(&self, parts: TopicParts<'_>) -> Option<Interested> {
+        let hash = parts.hashed();
         let table = self.shard(hash).read().unwrap_or_else(PoisonError::into_inner);
         let entry = table.find(hash, |entry| entry.topic.as_parts() == parts)?;
-        (!entry.sinks.is_empty()).then(|| (entry.topic.clone(), Arc::clone(&entry.sinks)))
+        (!entry.sinks.is_empty()).then(|| Interested {
+            topic: entry.topic.clone(),
+            sinks: Arc::clone(&entry.sinks),
+            stamp: entry.stamp,
+        })
     }
 
-    /// Registers sinks; the confirmation counts the topics that are not routed yet.
+    /// Registers sinks; the confirmation counts the topics that are not routed yet. Topics that had none
+    /// get this stamp.
     pub(crate) fn add(
         self: &Arc<Self>,
         interest: &[(Topic, Arc<dyn Sink>)],
+        stamp: u64,
     ) -> Result<Subscription, SubscribeError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(SubscribeError::Closed);
@@ -131,6 +139,9 @@ impl Interest {
             let registration =
                 Registration { id, sink: Arc::clone(sink), interrupted: Arc::default() };
             self.update(topic, |entry| {
+                if entry.sinks.is_empty() {
+                    entry.stamp = stamp;
+                }
                 entry.sinks = entry.sinks.iter().cloned().chain([registration]).collect();
                 match &entry.actual {
                     Actual::Routed => confirmation.confirm(),
@@ -169,14 +180,10 @@ impl Interest {
     /// afterwards where nothing is left to remember.
     fn update(&self, topic: &Topic, change: impl FnOnce(&mut Entry)) {
         let parts = topic.as_parts();
-        let hash = self.hash(parts);
+        let hash = topic.hashed();
         let mut table = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
         let mut entry = table
-            .entry(
-                hash,
-                |entry| entry.topic.as_parts() == parts,
-                |entry| self.hash(entry.topic.as_parts()),
-            )
+            .entry(hash, |entry| entry.topic.as_parts() == parts, |entry| entry.topic.hashed())
             .or_insert_with(|| Entry::new(topic.clone()));
         change(entry.get_mut());
         if entry.get().is_idle() {
@@ -300,16 +307,25 @@ impl Interest {
         tell(told, &Event::Restored);
     }
 
-    /// The connection may have lost something but goes on: a doubt that opens and closes at once.
+    /// The connection may have lost something but goes on: sinks of routed topics are told, once until
+    /// [`restored`](Self::restored).
     pub(crate) fn doubted(&self, since: Instant) {
         let mut told = Vec::new();
         self.each(|entry| {
             if entry.actual == Actual::Routed {
-                told.extend(entry.sinks.iter().map(|it| Arc::clone(&it.sink)));
+                let fresh =
+                    entry.sinks.iter().filter(|it| !it.interrupted.swap(true, Ordering::AcqRel));
+                told.extend(fresh.map(|it| Arc::clone(&it.sink)));
             }
         });
-        tell(told.clone(), &Event::Interrupted { since });
-        tell(told, &Event::Restored);
+        tell(told, &Event::Interrupted { since });
+    }
+
+    /// Tells every sink.
+    pub(crate) fn tell_all(&self, event: &Event) {
+        let mut told = Vec::new();
+        self.each(|entry| told.extend(entry.sinks.iter().map(|it| Arc::clone(&it.sink))));
+        tell(told, event);
     }
 
     fn each(&self, mut visit: impl FnMut(&mut Entry)) {
@@ -347,6 +363,7 @@ impl Entry {
         Self {
             topic,
             sinks: Arc::default(),
+            stamp: 0,
             actual: Actual::Unrouted,
             queued: false,
             waiters: Vec::new(),

@@ -16,6 +16,7 @@ impl Sink for Heard {
             Event::Gap(_) => "gap",
             Event::Interrupted { .. } => "interrupted",
             Event::Restored => "restored",
+            Event::OriginLost { .. } => "origin lost",
         });
     }
 }
@@ -53,7 +54,7 @@ async fn a_subscription_is_confirmed_when_each_topic_is() {
     let (_, sink) = sink();
     let (a, b) = (Topic::group("h", "a"), Topic::group("h", "b"));
     let both =
-        interest.add(&[(a.clone(), Arc::clone(&sink)), (b.clone(), Arc::clone(&sink))]).unwrap();
+        interest.add(&[(a.clone(), Arc::clone(&sink)), (b.clone(), Arc::clone(&sink))], 0).unwrap();
     let work = interest.work(usize::MAX);
     assert_eq!(work.subscribe.len(), 2);
     interest.routed(&a);
@@ -61,7 +62,7 @@ async fn a_subscription_is_confirmed_when_each_topic_is() {
     interest.routed(&b);
     assert!(is_confirmed(&both).await);
     // A second one for a routed topic needs no step.
-    let again = interest.add(&[(a, sink)]).unwrap();
+    let again = interest.add(&[(a, sink)], 0).unwrap();
     assert!(is_confirmed(&again).await);
     assert!(interest.work(usize::MAX).is_empty());
     drop((both, again));
@@ -74,12 +75,12 @@ async fn a_topic_that_is_being_given_up_is_not_confirmed_to_a_newcomer() {
     let interest = Arc::new(Interest::new());
     let (_, sink) = sink();
     let topic = Topic::group("h", "a");
-    let first = interest.add(&[(topic.clone(), Arc::clone(&sink))]).unwrap();
+    let first = interest.add(&[(topic.clone(), Arc::clone(&sink))], 0).unwrap();
     follow(&interest);
     drop(first);
     let leaving = interest.work(usize::MAX);
     assert_eq!(leaving.unsubscribe, std::slice::from_ref(&topic));
-    let second = interest.add(&[(topic.clone(), sink)]).unwrap();
+    let second = interest.add(&[(topic.clone(), sink)], 0).unwrap();
     assert!(!is_confirmed(&second).await, "the unsubscribe is on its way");
     assert!(interest.work(usize::MAX).is_empty(), "one command per topic at a time");
     interest.unrouted(&topic);
@@ -93,7 +94,7 @@ async fn flips_leave_nothing_behind() {
     let (_, sink) = sink();
     let topic = Topic::group("h", "a");
     for round in 0..1000 {
-        let one = interest.add(&[(topic.clone(), Arc::clone(&sink))]).unwrap();
+        let one = interest.add(&[(topic.clone(), Arc::clone(&sink))], 0).unwrap();
         if round % 3 == 0 {
             follow(&interest);
         }
@@ -110,9 +111,9 @@ async fn waiters_do_not_pile_up_while_the_link_is_down() {
     let interest = Arc::new(Interest::new());
     let (_, sink) = sink();
     let topic = Topic::group("h", "a");
-    let stays = interest.add(&[(topic.clone(), Arc::clone(&sink))]).unwrap();
+    let stays = interest.add(&[(topic.clone(), Arc::clone(&sink))], 0).unwrap();
     for _ in 0..1000 {
-        drop(interest.add(&[(topic.clone(), Arc::clone(&sink))]).unwrap());
+        drop(interest.add(&[(topic.clone(), Arc::clone(&sink))], 0).unwrap());
     }
     assert_eq!(interest.waiters(&topic), 1);
     follow(&interest);
@@ -124,7 +125,7 @@ async fn a_refused_topic_tells_its_subscribers_and_is_tried_again_later() {
     let interest = Arc::new(Interest::new());
     let (_, sink) = sink();
     let topic = Topic::group("h", "a");
-    let subscription = interest.add(&[(topic.clone(), Arc::clone(&sink))]).unwrap();
+    let subscription = interest.add(&[(topic.clone(), Arc::clone(&sink))], 0).unwrap();
     interest.work(usize::MAX);
     interest.refused(&topic, &"no rule".into());
     let error = subscription.confirmed().await.unwrap_err();
@@ -141,14 +142,14 @@ async fn only_sinks_that_could_rely_on_a_topic_hear_of_an_interruption() {
     let (fresh, fresh_sink) = sink();
     let (a, b) = (Topic::group("h", "a"), Topic::group("h", "b"));
     let _relied = interest
-        .add(&[(a.clone(), Arc::clone(&relied_sink)), (b.clone(), Arc::clone(&relied_sink))])
+        .add(&[(a.clone(), Arc::clone(&relied_sink)), (b.clone(), Arc::clone(&relied_sink))], 0)
         .unwrap();
     follow(&interest);
-    let late = interest.add(&[(Topic::group("h", "c"), Arc::clone(&fresh_sink))]).unwrap();
+    let late = interest.add(&[(Topic::group("h", "c"), Arc::clone(&fresh_sink))], 0).unwrap();
     interest.interrupted(Instant::now());
     interest.interrupted(Instant::now());
     assert_eq!(relied.take(), ["interrupted"], "once, though it has two topics");
-    let _newcomer = interest.add(&[(a, fresh_sink)]).unwrap();
+    let _newcomer = interest.add(&[(a, fresh_sink)], 0).unwrap();
     assert_eq!(follow(&interest).subscribe.len(), 3);
     interest.restored();
     assert_eq!(relied.take(), ["restored"]);
@@ -161,7 +162,7 @@ async fn a_topic_that_the_new_connection_refuses_stays_in_doubt() {
     let interest = Arc::new(Interest::new());
     let (heard, sink) = sink();
     let topic = Topic::group("h", "a");
-    let _subscription = interest.add(&[(topic.clone(), sink)]).unwrap();
+    let _subscription = interest.add(&[(topic.clone(), sink)], 0).unwrap();
     follow(&interest);
     interest.interrupted(Instant::now());
     interest.work(usize::MAX);
@@ -180,10 +181,10 @@ async fn closing_releases_whoever_waits() {
     let interest = Arc::new(Interest::new());
     let (_, sink) = sink();
     let topic = Topic::group("h", "a");
-    let waits = interest.add(&[(topic.clone(), Arc::clone(&sink))]).unwrap();
+    let waits = interest.add(&[(topic.clone(), Arc::clone(&sink))], 0).unwrap();
     interest.close();
     assert!(matches!(waits.confirmed().await, Err(SubscribeError::Closed)));
-    assert!(matches!(interest.add(&[(topic, sink)]), Err(SubscribeError::Closed)));
+    assert!(matches!(interest.add(&[(topic, sink)], 0), Err(SubscribeError::Closed)));
 }
 
 #[test]
@@ -192,7 +193,7 @@ fn names_beyond_the_bound_are_refused_before_anything_is_registered() {
     let (_, sink) = sink();
     let fits = Topic::group("h", &"n".repeat(1024));
     let long = Topic::group("h", &"n".repeat(1025));
-    let outcome = interest.add(&[(fits, Arc::clone(&sink)), (long, sink)]);
+    let outcome = interest.add(&[(fits, Arc::clone(&sink)), (long, sink)], 0);
     assert!(matches!(outcome, Err(SubscribeError::NameTooLong { .. })));
     assert_eq!(interest.topics(), 0);
 }

@@ -5,7 +5,7 @@ use crate::{
 };
 
 /// Envelopes to be written together, in order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Batch {
     origin: NodeId,
     envelopes: Vec<Envelope>,
@@ -33,6 +33,10 @@ impl Batch {
     #[must_use]
     pub fn frames_within(&self, largest: usize) -> Vec<Frame> {
         codec::frames(&self.envelopes, self.origin, largest)
+    }
+
+    pub(super) fn into_envelopes(self) -> Vec<Envelope> {
+        self.envelopes
     }
 
     pub(super) fn probe(origin: NodeId, topic: &Topic, number: u64) -> Self {

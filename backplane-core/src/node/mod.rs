@@ -4,7 +4,9 @@
 //! the own echo → interest → sinks. One supervisor task owns the connection.
 
 mod batch;
+mod conversation;
 mod options;
+mod outbox;
 mod outgoing;
 mod probe;
 mod publish;
@@ -14,28 +16,31 @@ mod supervisor;
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use batch::Batch;
-pub use options::NodeOptions;
+pub use options::{NodeOptions, Outage, Retention, Sequencing, WhenFull};
 pub use receive::Inbound;
 
 use crate::{
-    Backplane, CloseError, Envelope, Event, Flushed, Link, LinkError, NodeId, PublishError,
-    Semantics, Sink, Stats, SubscribeError, Subscription, Ticket, Topic,
+    Backplane, CloseError, Envelope, Event, Flushed, Link, LinkError, Members, NodeId,
+    PublishError, Semantics, Sink, Stats, SubscribeError, Subscription, Ticket, Topic,
     event::Telling,
     interest::{Interest, Registration},
+    membership::Membership,
+    sequenced::{Moment, Sequencer},
     stats::Counters,
     wire::Wire,
 };
+use conversation::Late;
 use probe::ProbeBook;
 use publish::Outbound;
 
@@ -58,7 +63,17 @@ struct Shared {
     counters: Counters,
     outbound: Outbound,
     probes: ProbeBook,
+    sequencer: Sequencer,
+    membership: Mutex<Membership>,
+    /// Everything up to this position is in the queue, or further.
+    sent: AtomicU64,
+    /// What is left to say while the node takes its leave.
+    late: Late,
+    started: Instant,
+    /// Nanoseconds from `started` to the latest tick.
+    clock: AtomicU64,
     link: watch::Sender<Link>,
+    members: watch::Sender<Members>,
     /// Whether somebody has called `close`: one step decides who does it.
     closed: AtomicBool,
     closing: CancellationToken,
@@ -76,15 +91,24 @@ impl Node {
     #[must_use]
     pub fn start(wire: impl Wire, options: NodeOptions) -> Self {
         let (outbound, queued) = Outbound::new(&options);
+        let own = wire.semantics();
+        let settings = options.settings(own);
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
             id: NodeId::random(),
-            semantics: wire.semantics(),
+            semantics: options.semantics(own),
+            sequencer: Sequencer::new(settings, options.name.as_deref()),
+            membership: Mutex::new(Membership::new(options.name.clone(), options.dead_after)),
+            sent: AtomicU64::new(0),
+            late: Late::default(),
+            started: Instant::now(),
+            clock: AtomicU64::new(0),
             interest: Arc::new(Interest::new()),
             counters: Counters::default(),
             outbound,
             probes: ProbeBook::default(),
             link: watch::Sender::new(Link::Connecting),
+            members: watch::Sender::default(),
             closed: AtomicBool::new(false),
             closing: CancellationToken::new(),
             ended: CancellationToken::new(),
@@ -117,15 +141,26 @@ impl Backplane for Node {
         &self,
         interest: &[(Topic, Arc<dyn Sink>)],
     ) -> Result<Subscription, SubscribeError> {
-        self.shared.interest.add(interest)
+        let stamp = self.shared.sequencer.subscribing();
+        self.shared.interest.add(interest, stamp)
     }
 
     fn link(&self) -> watch::Receiver<Link> {
         self.shared.link.subscribe()
     }
 
+    fn members(&self) -> watch::Receiver<Members> {
+        self.shared.members.subscribe()
+    }
+
     fn stats(&self) -> Stats {
-        self.shared.counters.snapshot()
+        let mut stats = self.shared.counters.snapshot();
+        let holding = self.shared.sequencer.holding();
+        stats.retained = holding.retained as u64;
+        stats.retained_bytes = holding.retained_bytes as u64;
+        stats.numbered_topics = holding.topics as u64;
+        stats.held_full = holding.held_full as u64;
+        stats
     }
 
     async fn close(&self, deadline: Duration) -> Result<Flushed, CloseError> {
@@ -134,11 +169,12 @@ impl Backplane for Node {
         }
         let outstanding = self.shared.outstanding();
         self.shared.closing.cancel();
-        let in_time = tokio::time::timeout(deadline, self.shared.ended.cancelled()).await.is_ok();
+        // What could not be sent by then is counted below.
+        let _ = tokio::time::timeout(deadline, self.shared.ended.cancelled()).await;
         self.shared.stop.cancel();
         self.shared.ended.cancelled().await;
         let unsent = self.shared.outbound.abandoned.load(Ordering::Acquire);
-        if in_time && unsent == 0 {
+        if unsent == 0 {
             Ok(Flushed { sent: outstanding })
         } else {
             Err(CloseError::DeadlinePassed { unsent })
@@ -147,18 +183,39 @@ impl Backplane for Node {
 }
 
 impl Shared {
-    /// Tells the sinks of a topic; what they publish meanwhile is refused.
-    fn tell(&self, sinks: &[Registration], event: &Event) {
-        let _telling = Telling::begin();
-        sinks.iter().for_each(|registration| registration.sink.accept(event));
-        self.counters.delivered.add(sinks.len() as u64);
+    /// Gives the sinks of a topic an envelope, and back to the caller.
+    fn deliver(&self, sinks: &[Registration], envelope: Envelope) -> Envelope {
+        let kind = envelope.topic.kind();
+        let event = Event::Message(envelope);
+        tell(sinks, &event);
+        self.counters.kind(kind).delivered.add(sinks.len() as u64);
+        match event {
+            Event::Message(envelope) => envelope,
+            _ => unreachable!("it was made a message above"),
+        }
+    }
+
+    /// Time since the node was started.
+    fn now(&self) -> Moment {
+        self.started.elapsed()
+    }
+
+    /// The same, as of the latest tick: cheap.
+    fn coarse_now(&self) -> Moment {
+        Moment::from_nanos(self.clock.load(Ordering::Relaxed))
+    }
+
+    fn set_clock(&self, now: Moment) {
+        self.clock.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn membership(&self) -> MutexGuard<'_, Membership> {
+        self.membership.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Accepted envelopes whose outcome is open.
     fn outstanding(&self) -> u64 {
-        let stats = self.counters.snapshot();
-        let settled = stats.sent + stats.link_down + stats.refused + stats.unknown;
-        stats.accepted.saturating_sub(settled)
+        self.counters.snapshot().buffered
     }
 
     /// Why the link is not up.
@@ -169,4 +226,10 @@ impl Shared {
             _ => Arc::new(LinkError::NotYet),
         }
     }
+}
+
+/// Tells the sinks of a topic; what they publish meanwhile is refused.
+fn tell(sinks: &[Registration], event: &Event) {
+    let _telling = Telling::begin();
+    sinks.iter().for_each(|registration| registration.sink.accept(event));
 }

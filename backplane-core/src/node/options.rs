@@ -1,6 +1,11 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
+
+use crate::{
+    ConnectError, Delivery, PublisherOutage, Semantics, SubscriberOutage,
+    sequenced::{Rules, Settings},
+};
 
 /// How a node behaves, whatever its transport.
 #[derive(Debug, Clone)]
@@ -24,6 +29,128 @@ pub struct NodeOptions {
     pub shortest_pause: Duration,
     /// The longest pause between attempts. Default 2 s: many nodes, one restarted broker.
     pub longest_pause: Duration,
+    /// What people call the node. Default none. Two live nodes of one name are told so
+    /// ([`Members::name_is_shared`](crate::Members::name_is_shared)); nothing else depends on it.
+    pub name: Option<Arc<str>>,
+    /// Whether envelopes are numbered, and what is lost is repaired. Default
+    /// [`Sequencing::Auto`].
+    pub sequencing: Sequencing,
+    /// What the node keeps of what it published, for repairs.
+    pub retention: Retention,
+    /// What becomes of what is published while the link is down. Default [`Outage::default`].
+    pub outage: Outage,
+    /// How often the node says that it lives. Default 1 s.
+    pub heartbeat_every: Duration,
+    /// How long another node may be silent before it counts as dead; only time in which this node
+    /// runs and its own link is up counts. Default 5 s: four heartbeats may get lost.
+    pub dead_after: Duration,
+    /// How long a hole may stay without progress, while the link is up, before it is given up as a
+    /// [`Gap`](crate::Gap). Default 10 s: twice the time after which a silent node counts as dead.
+    pub repair_deadline: Duration,
+}
+
+/// Whether a node numbers what it publishes, and repairs what gets lost on the way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sequencing {
+    /// [`Repaired`](Self::Repaired) where the transport delivers at most once, otherwise
+    /// [`Off`](Self::Off).
+    #[default]
+    Auto,
+    /// Nothing is numbered. A loss is known as an interruption only.
+    Off,
+    /// Envelopes are numbered and losses counted, but nothing is retained, so nothing is repaired.
+    Counted,
+    /// Envelopes are numbered and retained for a while; what others miss is sent again.
+    Repaired,
+}
+
+/// What a node keeps of what it published. What exceeds a bound is forgotten, oldest first; whoever
+/// misses it then is told how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retention {
+    /// The most envelopes per topic. Default 16,384: three seconds of one topic at full load.
+    pub topic_envelopes: usize,
+    /// The most bytes per topic. Default 8 MiB.
+    pub topic_bytes: ByteSize,
+    /// The most bytes in all. Default 64 MiB.
+    pub bytes: ByteSize,
+    /// How long. Default 60 s: most brokers are restarted, and most links heal, in less.
+    pub age: Duration,
+    /// The most topics whose numbers are remembered. Default 131,072. Beyond it the topic that was
+    /// idle for longest is forgotten, and starts with new numbers when it is used again.
+    pub topics: usize,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            topic_envelopes: 16_384,
+            topic_bytes: ByteSize::mib(8),
+            bytes: ByteSize::mib(64),
+            age: Duration::from_secs(60),
+            topics: 131_072,
+        }
+    }
+}
+
+/// What becomes of what is published while the link is down. Local sinks get it in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outage {
+    /// The ticket says [`PublishError::LinkDown`](crate::PublishError::LinkDown) at once.
+    Refuse,
+    /// It waits for the link, and its ticket with it; after `deadline` the ticket says
+    /// [`PublishError::LinkDown`](crate::PublishError::LinkDown).
+    Wait {
+        /// How long.
+        deadline: Duration,
+    },
+    /// It is buffered and sent in order when the link is back. The ticket says
+    /// [`Receipt::Queued`](crate::Receipt::Queued) at once.
+    Buffer {
+        /// The most envelopes.
+        count: usize,
+        /// The most bytes.
+        bytes: ByteSize,
+        /// How long one may wait; what is older is dropped.
+        age: Duration,
+        /// What gives way when there is no room.
+        when_full: WhenFull,
+    },
+}
+
+/// What gives way when an outage's buffer has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// What was buffered first.
+    DropOldest,
+    /// What was to be buffered.
+    DropNewest,
+    /// Nothing: publish says [`PublishError::Full`](crate::PublishError::Full).
+    Refuse,
+}
+
+impl Outage {
+    /// A buffer of 16,384 envelopes and 16 MiB for 60 s, as long as they can be repaired; the oldest
+    /// give way.
+    #[must_use]
+    pub const fn buffer() -> Self {
+        Self::Buffer {
+            count: 16_384,
+            bytes: ByteSize::mib(16),
+            age: Duration::from_secs(60),
+            when_full: WhenFull::DropOldest,
+        }
+    }
+}
+
+impl Default for Outage {
+    fn default() -> Self {
+        Self::buffer()
+    }
 }
 
 impl Default for NodeOptions {
@@ -37,6 +164,107 @@ impl Default for NodeOptions {
             answer_deadline: Duration::from_secs(5),
             shortest_pause: Duration::from_millis(50),
             longest_pause: Duration::from_secs(2),
+            name: None,
+            sequencing: Sequencing::default(),
+            retention: Retention::default(),
+            outage: Outage::default(),
+            heartbeat_every: Duration::from_secs(1),
+            dead_after: Duration::from_secs(5),
+            repair_deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+impl NodeOptions {
+    /// Neither numbers nor a buffer: what the transport does by itself.
+    #[must_use]
+    pub fn bare() -> Self {
+        Self { sequencing: Sequencing::Off, outage: Outage::Refuse, ..Self::default() }
+    }
+
+    /// Reads one of the options that every transport's URL may have:
+    ///
+    /// * `name=kitchen-1`: [`name`](Self::name)
+    /// * `repair=on`, `counted` or `off`: [`sequencing`](Self::sequencing)
+    /// * `outage=buffer`, `refuse` or `wait`: [`outage`](Self::outage); `wait` waits for 10 s
+    ///
+    /// Returns whether it is one of them.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Option`]: the value is none of these.
+    pub fn read(&mut self, option: &str, value: &str) -> Result<bool, ConnectError> {
+        let wrong = |expected: &str| ConnectError::Option {
+            option: option.to_owned(),
+            reason: format!("it is {value:?}: use {expected}"),
+        };
+        match option {
+            "name" => self.name = Some(value.into()),
+            "repair" => {
+                self.sequencing = match value {
+                    "on" => Sequencing::Repaired,
+                    "counted" => Sequencing::Counted,
+                    "off" => Sequencing::Off,
+                    _ => return Err(wrong("on, counted or off")),
+                };
+            }
+            "outage" => {
+                self.outage = match value {
+                    "buffer" => Outage::buffer(),
+                    "refuse" => Outage::Refuse,
+                    "wait" => Outage::Wait { deadline: Duration::from_secs(10) },
+                    _ => return Err(wrong("buffer, refuse or wait")),
+                };
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// What numbering makes of what the medium promises.
+    pub(super) fn semantics(&self, medium: Semantics) -> Semantics {
+        let mut semantics = medium;
+        if semantics.publisher_outage != PublisherOutage::Never {
+            semantics.publisher_outage = match self.outage {
+                Outage::Refuse => PublisherOutage::Refuses,
+                Outage::Wait { .. } => PublisherOutage::Waits,
+                Outage::Buffer { .. } => PublisherOutage::Buffers,
+            };
+        }
+        match self.sequencing_over(medium) {
+            Sequencing::Repaired => {
+                semantics.delivery = Delivery::Repaired;
+                semantics.subscriber_outage = SubscriberOutage::Repaired;
+            }
+            Sequencing::Counted => {
+                semantics.delivery = Delivery::Counted;
+                semantics.subscriber_outage = SubscriberOutage::Counted;
+            }
+            Sequencing::Auto | Sequencing::Off => {}
+        }
+        semantics
+    }
+
+    pub(super) fn settings(&self, medium: Semantics) -> Settings {
+        let sequencing = self.sequencing_over(medium);
+        let mut retention = self.retention;
+        if sequencing == Sequencing::Counted {
+            retention.topic_envelopes = 0;
+            retention.bytes = ByteSize::b(0);
+        }
+        Settings {
+            numbered: matches!(sequencing, Sequencing::Counted | Sequencing::Repaired),
+            retention,
+            deadline: self.repair_deadline,
+            rules: Rules::ALL,
+        }
+    }
+
+    const fn sequencing_over(&self, medium: Semantics) -> Sequencing {
+        match (self.sequencing, medium.delivery) {
+            (Sequencing::Auto, Delivery::AtMostOnce) => Sequencing::Repaired,
+            (Sequencing::Auto, _) => Sequencing::Off,
+            (chosen, _) => chosen,
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::{
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, TryLockError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -9,11 +9,23 @@ use std::{
 use bytesize::ByteSize;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use super::{NodeOptions, Shared, outgoing::Queued};
-use crate::{Envelope, Event, PublishError, Ticket, codec, event::Telling, ticket::Ledger};
+use super::{
+    NodeOptions, Outage, Shared, WhenFull,
+    outgoing::{Place, Queued},
+};
+use crate::{
+    Envelope, PublishError, Receipt, Ticket, codec, envelope::Kind, event::Telling,
+    interest::Interest, ticket::Ledger,
+};
 
 /// Topics are spread over this many lanes, each with its own lock, numbers and outcomes.
-pub(super) const LANES: usize = 16;
+const TOPIC_LANES: usize = 16;
+
+/// What is worthless later has outcomes of its own: they come out of turn.
+const TRANSIENT: usize = TOPIC_LANES;
+
+/// All lanes.
+pub(super) const LANES: usize = TOPIC_LANES + 1;
 
 /// The publishers' side of the outgoing queue.
 #[derive(Debug)]
@@ -24,6 +36,11 @@ pub(super) struct Outbound {
     room: Semaphore,
     freed: Notify,
     capacity: usize,
+    /// What becomes of what is published while the link is down.
+    pub(super) outage: Outage,
+    /// Accepted envelopes without an outcome, and what they cost.
+    open: AtomicU64,
+    open_bytes: AtomicU64,
     /// Whether envelopes are queued for the wire at all.
     pub(super) up: AtomicBool,
     /// Envelopes that were given up when the node ended.
@@ -32,7 +49,7 @@ pub(super) struct Outbound {
 
 #[derive(Debug, Default)]
 struct Lane {
-    /// The latest number. Held while the local sinks are told, so that they and the wire see one order.
+    /// The latest number.
     latest: Mutex<u64>,
     ledger: Arc<Ledger>,
 }
@@ -50,6 +67,9 @@ impl Outbound {
             room: Semaphore::new(capacity),
             freed: Notify::new(),
             capacity,
+            outage: options.outage,
+            open: AtomicU64::new(0),
+            open_bytes: AtomicU64::new(0),
             up: AtomicBool::new(false),
             abandoned: AtomicU64::new(0),
         };
@@ -72,11 +92,72 @@ impl Outbound {
             if self.queue.is_closed() || self.room.is_closed() {
                 return Err(PublishError::Closed);
             }
-            if self.queue.capacity() > 0 && self.room.available_permits() >= permits {
+            let fits = self.queue.capacity() > 0 && self.room.available_permits() >= permits;
+            if fits && !self.outage_is_full(cost) {
                 return Ok(());
             }
             freed.await;
         }
+    }
+
+    /// Whether the buffer for an outage refuses an envelope of this cost.
+    fn outage_is_full(&self, cost: usize) -> bool {
+        let Outage::Buffer { count, bytes, when_full: WhenFull::Refuse, .. } = self.outage else {
+            return false;
+        };
+        !self.up.load(Ordering::Acquire)
+            && (self.open.load(Ordering::Acquire) >= count as u64
+                || self.open_bytes.load(Ordering::Acquire) + cost as u64 > bytes.as_u64())
+    }
+
+    /// An envelope leaves the queue for a place with bounds of its own.
+    pub(super) fn free(&self, queued: &mut Queued) {
+        self.room.add_permits(std::mem::take(&mut queued.permits) as usize);
+    }
+
+    /// So many envelopes, of this cost together, have an outcome.
+    pub(super) fn settled(&self, count: u64, cost: u64) {
+        self.open.fetch_sub(count, Ordering::AcqRel);
+        self.open_bytes.fetch_sub(cost, Ordering::AcqRel);
+    }
+
+    /// Whether the link is up.
+    pub(super) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Acquire)
+    }
+
+    /// Whether everything that was numbered before this was called is in the queue when it returns.
+    ///
+    /// It is not where a local sink blocks its publisher: that never holds up whoever asks.
+    pub(super) fn lanes_are_flushed(&self) -> bool {
+        // A publisher holds its lane for about a microsecond.
+        const PATIENCE: usize = 100;
+        let free = |lane: &Lane| !matches!(lane.latest.try_lock(), Err(TryLockError::WouldBlock));
+        let soon_free = |lane: &Lane| {
+            (0..PATIENCE).any(|_| {
+                let is_free = free(lane);
+                if !is_free {
+                    std::thread::yield_now();
+                }
+                is_free
+            })
+        };
+        self.lanes.iter().all(soon_free)
+    }
+
+    /// Queues what a node says to another. Where the queue is full, or was closed, it comes back; what
+    /// is sent again leaves half of the queue to what is new.
+    pub(super) fn say(&self, envelope: Envelope) -> Result<(), Box<Envelope>> {
+        let resent = envelope.kind == Kind::Resent;
+        if resent && self.queue.capacity() < self.queue.max_capacity() / 2 {
+            return Err(Box::new(envelope));
+        }
+        let queued = self.queue.try_send(Queued::control(envelope));
+        queued.map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(queued) | mpsc::error::TrySendError::Closed(queued) => {
+                Box::new(queued.envelope)
+            }
+        })
     }
 
     /// Envelopes have left the queue: whoever waits for room looks again.
@@ -112,39 +193,67 @@ impl Shared {
         self.check(&envelope)?;
         envelope.origin = Some(self.id);
         let outbound = &self.outbound;
-        let lane_index = self.interest.lane(&envelope.topic, LANES);
+        let lane_index = Interest::lane(&envelope.topic, TOPIC_LANES);
         let lane = &outbound.lanes[lane_index];
-        let mut latest = lane.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if !outbound.up.load(Ordering::Acquire) {
-            self.counters.accepted.add(1);
-            self.counters.link_down.add(1);
+        // Held while the local sinks are told, so that they and the wire see one order.
+        let latest = lane.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let up = outbound.up.load(Ordering::Acquire);
+        if !up && (envelope.transient || outbound.outage == Outage::Refuse) {
+            let traffic = self.counters.kind(envelope.topic.kind());
+            traffic.accepted.add(1);
+            traffic.link_down.add(1);
             self.deliver_here(envelope);
             return Ok(Ticket::known(Err(PublishError::LinkDown(self.why_down()))));
+        }
+        let cost = envelope.cost();
+        if !up && outbound.outage_is_full(cost) {
+            return Err(self.full(envelope));
         }
         let place = match outbound.queue.try_reserve() {
             Ok(place) => place,
             Err(mpsc::error::TrySendError::Closed(())) => return Err(PublishError::Closed),
             Err(mpsc::error::TrySendError::Full(())) => return Err(self.full(envelope)),
         };
-        let permits = outbound.permits(envelope.cost());
+        let permits = outbound.permits(cost);
         let room = match outbound.room.try_acquire_many(permits) {
             Ok(room) => room,
             Err(tokio::sync::TryAcquireError::Closed) => return Err(PublishError::Closed),
             Err(tokio::sync::TryAcquireError::NoPermits) => return Err(self.full(envelope)),
         };
         // A sink that panics gives place and room back, as if nothing had been published.
-        let envelope = self.deliver_here(envelope);
-        self.counters.accepted.add(1);
-        *latest += 1;
+        let mut envelope = self.deliver_here(envelope);
+        self.counters.kind(envelope.topic.kind()).accepted.add(1);
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        outbound.open.fetch_add(1, Ordering::AcqRel);
+        outbound.open_bytes.fetch_add(u64::from(cost), Ordering::AcqRel);
+        let at = self.coarse_now();
         // Given back when the outcome is known.
         room.forget();
-        place.send(Queued { envelope, lane: lane_index, number: *latest, permits });
-        Ok(Ticket::pending(Arc::clone(&lane.ledger), *latest))
+        let transient = &outbound.lanes[TRANSIENT];
+        let (lane, mut latest, lane_index) = if envelope.transient {
+            drop(latest);
+            let latest = transient.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            (transient, latest, TRANSIENT)
+        } else {
+            (lane, latest, lane_index)
+        };
+        if !envelope.transient && self.sequencer.numbers() {
+            self.sequencer.publish(&mut envelope, at);
+        }
+        // Numbered and queued under one lock: the outcomes of a lane come in the order of its numbers.
+        *latest += 1;
+        let number = *latest;
+        let ticket = Some(Place { lane: lane_index, number });
+        place.send(Queued { envelope, ticket, permits, cost, at, tried: false });
+        if !up && matches!(outbound.outage, Outage::Buffer { .. }) {
+            return Ok(Ticket::known(Ok(Receipt::Queued)));
+        }
+        Ok(Ticket::pending(Arc::clone(&lane.ledger), number))
     }
 
     fn full(&self, envelope: Envelope) -> PublishError {
         self.counters.full.add(1);
-        PublishError::Full(envelope)
+        PublishError::Full(Box::new(envelope))
     }
 
     fn check(&self, envelope: &Envelope) -> Result<(), PublishError> {
@@ -169,14 +278,9 @@ impl Shared {
 
     /// Local first: this node's sinks get the envelope before it leaves.
     fn deliver_here(&self, envelope: Envelope) -> Envelope {
-        let Some((_, sinks)) = self.interest.sinks(envelope.topic.as_parts()) else {
-            return envelope;
-        };
-        let event = Event::Message(envelope);
-        self.tell(&sinks, &event);
-        match event {
-            Event::Message(envelope) => envelope,
-            _ => unreachable!("it was made a message above"),
+        match self.interest.sinks(envelope.topic.as_parts()) {
+            Some(interested) => self.deliver(&interested.sinks, envelope),
+            None => envelope,
         }
     }
 }

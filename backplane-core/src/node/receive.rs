@@ -8,9 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use crate::{
-    Envelope, Event, LinkError, NodeId,
+    Envelope, LinkError, NodeId, Topic,
     codec::{self, DecodeError, Header},
     envelope::Kind,
+    interest::Interested,
+    topic::TopicParts,
 };
 
 /// Where a [`Session`](crate::wire::Session) hands over what arrives.
@@ -71,21 +73,25 @@ impl Inbound {
             if envelope.origin == Some(shared.id) {
                 return shared.echo(envelope.kind, &envelope.body);
             }
-            if envelope.kind == Kind::Probe {
-                return;
-            }
-            shared.counters.received.add(1);
-            match shared.interest.sinks(envelope.topic.as_parts()) {
-                Some((_, sinks)) => shared.tell(&sinks, &Event::Message(envelope.clone())),
-                None => shared.counters.uninterested.add(1),
+            let Some(origin) = envelope.origin else { return };
+            match envelope.kind {
+                Kind::Probe => {}
+                Kind::Control => shared.control(origin, &envelope.topic, &envelope.body),
+                Kind::Message | Kind::Resent => {
+                    shared.arrived(envelope.topic.as_parts(), origin, |_| envelope.clone());
+                }
             }
         });
     }
 
     /// The broker or the client library dropped something, but the connection goes on: sinks are
-    /// told `Interrupted` and at once `Restored`.
+    /// told `Interrupted`, and `Restored` as soon as what is missing has been repaired or reported.
     pub fn doubt(&self) {
-        self.while_open(|shared| shared.interest.doubted(shared.probes.proven()));
+        self.while_open(|shared| {
+            shared.sequencer.doubt(true);
+            shared.interest.doubted(shared.probes.proven());
+            shared.restore();
+        });
     }
 
     /// The connection has ended. Later calls change nothing.
@@ -126,19 +132,51 @@ impl fmt::Debug for Inbound {
 
 impl Shared {
     fn receive(&self, header: &Header<'_>, origin: NodeId, body: &Bytes) {
-        // A medium that sends everything to everyone brings the probes of others too.
-        if header.kind == Kind::Probe {
-            return;
+        match header.kind {
+            // A medium that sends everything to everyone brings the probes of others too.
+            Kind::Probe => {}
+            Kind::Control => {
+                let TopicParts { hub, kind, name } = header.topic;
+                self.control(origin, &Topic::new(hub, kind, name), body);
+            }
+            Kind::Message | Kind::Resent => self.arrived(header.topic, origin, |topic| {
+                let mut envelope = Envelope::new(topic, body.clone())
+                    .except(header.except.iter().copied())
+                    .trace(header.trace.map(Arc::from));
+                envelope.origin = Some(origin);
+                envelope.kind = header.kind;
+                envelope.sequence = header.sequence;
+                envelope
+            }),
         }
-        self.counters.received.add(1);
-        let Some((topic, sinks)) = self.interest.sinks(header.topic) else {
+    }
+
+    /// An envelope of another node: numbers → interest → sinks.
+    fn arrived(
+        &self,
+        parts: TopicParts<'_>,
+        origin: NodeId,
+        envelope: impl FnOnce(Topic) -> Envelope,
+    ) {
+        let counters = self.counters.kind(parts.kind);
+        counters.received.add(1);
+        let Some(Interested { topic, sinks, stamp }) = self.interest.sinks(parts) else {
             return self.counters.uninterested.add(1);
         };
-        let mut envelope = Envelope::new(topic, body.clone())
-            .except(header.except.iter().copied())
-            .trace(header.trace.map(Arc::from));
-        envelope.origin = Some(origin);
-        self.tell(&sinks, &Event::Message(envelope));
+        let envelope = envelope(topic);
+        if envelope.sequence.is_none() || !self.sequencer.numbers() {
+            self.deliver(&sinks, envelope);
+            return;
+        }
+        let resent = envelope.kind == Kind::Resent;
+        let mut actions = Vec::new();
+        let topic = envelope.topic.clone();
+        let mut told = |told| self.tell_numbered(&topic, &sinks, told);
+        self.sequencer.receive(origin, stamp, envelope, self.coarse_now(), &mut actions, &mut told);
+        self.act(actions);
+        if resent {
+            self.restore();
+        }
     }
 
     /// Something this node published came back.
@@ -148,11 +186,13 @@ impl Shared {
                 self.counters.probes.add(1);
                 self.probes.returned(u64::from_le_bytes(*number));
             }
+            // What nodes say to all, they say to themselves too.
+            (Kind::Control, _) => {}
             _ => self.counters.echoes.add(1),
         }
     }
 
-    fn unreadable(&self, error: &DecodeError) {
+    pub(super) fn unreadable(&self, error: &DecodeError) {
         match error {
             DecodeError::UnknownVersion(_) | DecodeError::UnknownKind(_) => {
                 self.counters.unknown_version.add(1);

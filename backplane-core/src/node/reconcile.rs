@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use super::Shared;
+use super::{Shared, conversation::everyone};
 use crate::{
     LinkError, Topic,
     interest::Work,
@@ -17,6 +17,22 @@ const CROWD: usize = 8;
 const GATHERING: Duration = Duration::from_millis(5);
 
 impl Shared {
+    /// Makes the broker route what other nodes say to this one, and to all.
+    pub(super) async fn subscribe_own(
+        &self,
+        session: &impl Session,
+        deadline: Duration,
+    ) -> Result<(), LinkError> {
+        let own = [self.probe_topic(), everyone()];
+        let refused = answered(session.subscribe(&own), deadline).await?;
+        self.counters.interest_round_trips.add(1);
+        if let Some(Refused { what, reason }) = refused.into_iter().next() {
+            let reason = format!("the broker refuses {what}, which every node needs: {reason}");
+            return Err(LinkError::Lost { reason });
+        }
+        Ok(())
+    }
+
     /// Makes the broker route everything desired so far; returns when each topic is confirmed or
     /// refused.
     pub(super) async fn subscribe_desired(
@@ -24,12 +40,6 @@ impl Shared {
         session: &impl Session,
         deadline: Duration,
     ) -> Result<(), LinkError> {
-        let refused = answered(session.subscribe(&[self.probe_topic()]), deadline).await?;
-        self.counters.interest_round_trips.add(1);
-        if let Some(Refused { reason, .. }) = refused.into_iter().next() {
-            let reason = format!("the broker refuses the node's own topic: {reason}");
-            return Err(LinkError::Lost { reason });
-        }
         let mut left = self.interest.waiting();
         while left > 0 {
             let work = self.interest.work(STEP.min(left));

@@ -23,10 +23,11 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     queued: mpsc::Receiver<Queued>,
 ) {
-    let mut outgoing = Outgoing::new(queued);
+    let mut outgoing = Outgoing::new(queued, &options);
     tokio::select! {
         biased;
         () = shared.stop.cancelled() => {}
+        () = shared.keep_time(&options) => {}
         () = supervise(&wire, &options, &shared, &mut outgoing) => {}
     }
     shared.outbound.up.store(false, Ordering::Release);
@@ -50,16 +51,16 @@ async fn supervise(
         let inbound = Inbound::new(Arc::clone(shared));
         let prepared = async {
             tokio::select! {
-                prepared = prepare(wire, &inbound, options, shared) => prepared,
+                prepared = prepare(wire, &inbound, options, shared, epoch == 0) => prepared,
                 lost = inbound.ended() => Err(lost),
             }
         };
-        // Publishers are told at once while there is no connection.
+        // What is published while there is no connection is kept or refused, as the options say.
         let prepared = tokio::select! {
             biased;
             () = shared.closing.cancelled() => return,
             prepared = prepared => prepared,
-            () = outgoing.refuse(shared) => return,
+            () = outgoing.hold(shared) => return,
         };
         let cause = match prepared {
             Ok(session) => {
@@ -69,6 +70,7 @@ async fn supervise(
                 match serve(&session, &inbound, options, shared, outgoing).await {
                     Err(cause) => cause,
                     Ok(()) => {
+                        shared.take_leave(&session).await;
                         inbound.close();
                         return session.close().await;
                     }
@@ -79,12 +81,13 @@ async fn supervise(
         inbound.close();
         shared.down(cause);
         outgoing.abandon(shared);
+        shared.sequencer.doubt(false);
         shared.interest.interrupted(shared.probes.proven());
         tokio::select! {
             biased;
             () = shared.closing.cancelled() => return,
             () = tokio::time::sleep(pause.next()) => {}
-            () = outgoing.refuse(shared) => return,
+            () = outgoing.hold(shared) => return,
         }
     }
 }
@@ -98,12 +101,16 @@ async fn prepare<W: Wire>(
     inbound: &Inbound,
     options: &NodeOptions,
     shared: &Shared,
+    first: bool,
 ) -> Result<W::Session, LinkError> {
     let waited = options.connect_deadline;
     let session = match tokio::time::timeout(waited, wire.connect(inbound.clone())).await {
         Ok(session) => session?,
         Err(_) => return Err(LinkError::TimedOut { doing: CONNECTING, waited }),
     };
+    shared.subscribe_own(&session, options.answer_deadline).await?;
+    // Before anything else is subscribed: the others' answers say where they stood before that.
+    shared.greet(&session, first).await?;
     shared.subscribe_desired(&session, options.answer_deadline).await?;
     shared.probe(&session, options).await?;
     Ok(session)
@@ -132,7 +139,8 @@ impl Shared {
         self.counters.connections.add(1);
         self.outbound.up.store(true, Ordering::Release);
         // Before the link's state: whoever awaits that may rely on the sinks having heard.
-        self.interest.restored();
+        self.sequencer.link_up(self.now());
+        self.restore();
         self.link.send_replace(Link::Up { epoch });
         tracing::info!(node = %self.id, epoch, "the backplane is up");
     }

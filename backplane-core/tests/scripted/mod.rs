@@ -54,7 +54,7 @@ impl Scripted {
     }
 
     pub fn node(&self) -> Node {
-        self.node_with(NodeOptions::default())
+        self.node_with(NodeOptions::bare())
     }
 
     pub fn node_with(&self, options: NodeOptions) -> Node {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use backplane_core::{
-    Backplane, Envelope, Event, Events, Link, LinkError, Next, Node, Topic, stream,
+    Backplane, Envelope, Event, Events, Link, LinkError, Next, Node, NodeOptions, Topic, stream,
 };
 use backplane_nats::NatsConfig;
 use backplane_tests::brokers::{Broker, Nats, NatsFlavour, NatsOptions};
@@ -55,7 +55,9 @@ pub(crate) async fn broker_with(flavour: NatsFlavour, options: NatsOptions) -> B
 }
 
 pub(crate) fn node(url: &str) -> Node {
-    NatsConfig::from_url(url).unwrap().start().unwrap()
+    let mut config = NatsConfig::from_url(url).unwrap();
+    config.node = NodeOptions::bare();
+    config.start().unwrap()
 }
 
 pub(crate) async fn node_up(url: &str) -> Node {

@@ -4,7 +4,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backplane_core::{Backplane, Envelope, Event, Events, Link, LinkError, Next, Node, Topic};
+use backplane_core::{
+    Backplane, Envelope, Event, Events, Link, LinkError, Next, Node, NodeOptions, Topic,
+};
 use backplane_redis::RedisConfig;
 use backplane_tests::brokers::Broker;
 use futures_util::StreamExt;
@@ -17,7 +19,9 @@ pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
 }
 
 pub(crate) fn start(url: &str) -> Node {
-    RedisConfig::from_url(url).unwrap().start().unwrap()
+    let mut config = RedisConfig::from_url(url).unwrap();
+    config.node = NodeOptions::bare();
+    config.start().unwrap()
 }
 
 /// A node whose link is up.

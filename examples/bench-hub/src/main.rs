@@ -78,11 +78,13 @@ fn user(request: &axum::http::request::Parts) -> Option<User> {
 type Payload = Box<RawValue>;
 
 async fn broadcast(caller: Caller, payload: Payload) -> Result<(), HubError> {
-    Ok(caller.clients().all().send("message", &payload).await?)
+    caller.clients().all().send("message", &payload).await?;
+    Ok(())
 }
 
 async fn send_to_user(caller: Caller, user: String, payload: Payload) -> Result<(), HubError> {
-    Ok(caller.clients().user(&user).send("message", &payload).await?)
+    caller.clients().user(&user).send("message", &payload).await?;
+    Ok(())
 }
 
 async fn join(caller: Caller, group: String) -> Result<(), HubError> {
@@ -91,5 +93,6 @@ async fn join(caller: Caller, group: String) -> Result<(), HubError> {
 }
 
 async fn send_to_group(caller: Caller, group: String, payload: Payload) -> Result<(), HubError> {
-    Ok(caller.clients().group(&group).send("message", &payload).await?)
+    caller.clients().group(&group).send("message", &payload).await?;
+    Ok(())
 }

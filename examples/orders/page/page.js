@@ -21,6 +21,12 @@ connection.on('OrderStatusChanged', (status) => {
   order.steps.forEach((step, at) => step.classList.toggle('done', at < order.taken));
   order.by.textContent = `taken by ${status.node}`;
 });
+// The node tells when messages for this page may be lost: what it shows is to be read anew.
+connection.on('Backplane.Missed', async ({ reason, count, scope }) => {
+  const what = reason === 'gap' ? `${count ?? 'some'} messages for ${scope} were lost` : 'messages may have been lost';
+  note(`${what} (${reason}): reading anew`);
+  await whoAmI();
+});
 connection.onreconnecting(() => show('reconnecting'));
 connection.onreconnected(whoAmI);
 connection.onclose(() => show('closed'));
@@ -44,6 +50,11 @@ byId('login-form').addEventListener('submit', async (event) => {
   byId('identity').hidden = false;
   await connection.start();
   await whoAmI();
+  // Whether the node is on its own just now.
+  setInterval(() => {
+    const connected = ['connected', 'degraded'].includes(byId('state').dataset.state);
+    if (connected) whoAmI().catch(() => { /* the connection tells of its end */ });
+  }, 2_000);
 });
 
 byId('order-form').addEventListener('submit', async (event) => {
@@ -67,12 +78,12 @@ async function whoAmI() {
   const me = await connection.invoke('WhoAmI');
   myNode = me.node;
   byId('node').textContent = `connected to ${me.node}`;
-  show('connected');
+  show(me.degraded ? 'degraded' : 'connected');
 }
 
 function show(state) {
   byId('state').dataset.state = state;
-  byId('state').textContent = state;
+  byId('state').textContent = state === 'degraded' ? 'connected to this node only' : state;
 }
 
 function addOrder(id, title, node) {
@@ -88,15 +99,25 @@ function addOrder(id, title, node) {
   return order;
 }
 
+function note(text) {
+  const cell = element('td', 'note', text);
+  cell.colSpan = 4;
+  log(cell);
+}
+
 function tell(status) {
-  byId('nothing').hidden = true;
-  const row = element('tr');
-  row.append(
+  log(
     element('td', 'order', status.orderId.slice(-6)),
     element('td', '', `${status.sequence}. ${status.status}`),
     element('td', '', status.node),
     element('td', 'crossed', status.node === myNode ? '' : 'crossed nodes'),
   );
+}
+
+function log(...cells) {
+  byId('nothing').hidden = true;
+  const row = element('tr');
+  row.append(...cells);
   byId('told').prepend(row);
   while (byId('told').children.length > 100) byId('told').lastChild.remove();
 }

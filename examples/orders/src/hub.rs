@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use backplane_hub::{Backplane, BuildError, Caller, Hub, HubError, Policy, State};
+use backplane_hub::{
+    Backplane, BuildError, Caller, ClientNotices, Hub, HubError, LinkEvent, Missed, Policy, State,
+};
 use serde::Serialize;
 
 use crate::kitchen::{Kitchen, NewOrder};
@@ -16,6 +18,10 @@ pub(crate) fn build(backplane: Arc<dyn Backplane>, kitchen: Kitchen) -> Result<H
         .method("WatchOrder", watch_order)
         .method("UnwatchOrder", unwatch_order)
         .method("WhoAmI", who_am_i)
+        // What is lost beyond repair is no secret: it stands in the log, and pages read anew.
+        .on_gap(missed)
+        .on_link(link)
+        .notify_clients(ClientNotices::default())
         .build()
 }
 
@@ -43,6 +49,8 @@ struct Identity {
     user: String,
     connection_id: String,
     node: String,
+    /// Whether the node is on its own just now. Why is none of a customer's business.
+    degraded: bool,
 }
 
 async fn who_am_i(caller: Caller, kitchen: State<Kitchen>) -> Result<Identity, HubError> {
@@ -50,7 +58,18 @@ async fn who_am_i(caller: Caller, kitchen: State<Kitchen>) -> Result<Identity, H
         user: user(&caller)?.to_owned(),
         connection_id: caller.id().to_string(),
         node: kitchen.node().to_owned(),
+        degraded: !caller.hub().health().is_ready(),
     })
+}
+
+fn missed(missed: Missed) {
+    let Missed { topic, origin, count, .. } = missed;
+    tracing::warn!(%topic, %origin, ?count, "messages were lost");
+}
+
+fn link(event: LinkEvent) {
+    let LinkEvent { hub, change, .. } = event;
+    tracing::warn!(hub = hub.name(), ?change, "the link to the other nodes");
 }
 
 fn user(caller: &Caller) -> Result<&str, HubError> {

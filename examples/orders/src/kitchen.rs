@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use backplane_hub::{Hub, SendError};
+use backplane_hub::{Hub, SendError, Sent};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -122,10 +122,12 @@ impl Work {
     }
 }
 
-/// The order goes on; whoever could not be told is named in the log.
-fn report(order: &str, told: Result<(), SendError>) {
-    if let Err(error) = told {
-        tracing::warn!(order, %error, "not everyone was told");
+/// The order goes on; whether somebody could not be told, or is told later, stands in the log.
+fn report(order: &str, told: Result<Sent, SendError>) {
+    match told {
+        Ok(Sent::Queued) => tracing::info!(order, "clients of other nodes are told later"),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(order, %error, "not everyone was told"),
     }
 }
 

@@ -1,17 +1,17 @@
 //! One node: an ordinary axum application with a hub in it.
 
-use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error, net::SocketAddr, time::Duration};
 
 use axum::{
     Json, Router,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::post,
     serve::ListenerExt,
 };
-use backplane_hub::{Backplane, Link, connect};
-use backplane_signalr::Options;
+use backplane_hub::connect;
+use backplane_signalr::{Options, health_router};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -24,7 +24,6 @@ use crate::{
 #[derive(Clone)]
 struct Node {
     kitchen: Kitchen,
-    backplane: Arc<dyn Backplane>,
     login: Login,
 }
 
@@ -38,15 +37,16 @@ pub(crate) async fn start(
 ) -> Result<SocketAddr, Box<dyn Error>> {
     let backplane = connect(backplane).await?;
     let (kitchen, work) = Kitchen::new(name, step);
-    let orders = hub::build(Arc::clone(&backplane), kitchen.clone())?;
+    let orders = hub::build(backplane, kitchen.clone())?;
     let options =
         Options::new().authenticate(login.bearer().clone()).token_keys(login.token_keys().clone());
-    let node = Node { kitchen, backplane, login: login.clone() };
+    let node = Node { kitchen, login: login.clone() };
     let app = Router::new()
-        .route("/health", get(health))
         .route("/login", post(log_in))
         .route("/orders", post(place_order))
         .with_state(node)
+        // Ready only while the link to the other nodes is proven; own connections are served regardless.
+        .merge(health_router(&orders))
         .nest("/hubs/orders", backplane_signalr::router(&orders, options))
         .merge(page::router());
 
@@ -65,31 +65,6 @@ pub(crate) async fn start(
         }
     });
     Ok(bound)
-}
-
-#[derive(Serialize)]
-struct Health {
-    node: String,
-    ready: bool,
-    link: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<String>,
-}
-
-/// Ready only while the link to the other nodes is proven; own connections are served regardless.
-async fn health(State(node): State<Node>) -> Response {
-    let link = node.backplane.link();
-    let link = link.borrow();
-    let (word, cause) = match &*link {
-        Link::Up { .. } => ("up", None),
-        Link::Muted { .. } => ("muted", None),
-        Link::Down { cause, .. } => ("down", Some(cause.to_string())),
-        Link::Connecting => ("connecting", None),
-        _ => ("closed", None),
-    };
-    let status = if link.is_up() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let node = node.kitchen.node().to_owned();
-    (status, Json(Health { node, ready: link.is_up(), link: word, cause })).into_response()
 }
 
 #[derive(Deserialize)]

@@ -6,7 +6,7 @@ mod send;
 use std::sync::Arc;
 
 pub use arguments::Arguments;
-pub use send::Sending;
+pub use send::{Sending, Sent};
 
 use crate::hub::Shared;
 

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backplane_core::{PublishError, RouteKind};
+use backplane_core::{PublishError, Receipt, RouteKind};
 use bytes::Bytes;
 
 use super::{Arguments, Target, Whom};
@@ -20,10 +20,29 @@ use crate::{
 
 /// A message on its way. See [`Target::send`].
 #[must_use = "nothing is sent before this is awaited"]
-pub struct Sending(Pin<Box<dyn Future<Output = Result<(), SendError>> + Send>>);
+pub struct Sending(Pin<Box<dyn Future<Output = Result<Sent, SendError>> + Send>>);
+
+/// How far a message has got. Connections of this node have it in their queues in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sent {
+    /// The broker has it, as far as the transport's receipts tell; or nobody but connections of this node
+    /// was addressed.
+    Everywhere,
+    /// The link to the broker is down. For the connections of other nodes the message waits in this
+    /// process, and is sent when the link is back, if that is before the bounds of the buffer
+    /// ([`Outage`](backplane_core::Outage)) are reached.
+    Queued,
+}
+
+impl From<Receipt> for Sent {
+    fn from(receipt: Receipt) -> Self {
+        if receipt == Receipt::Queued { Self::Queued } else { Self::Everywhere }
+    }
+}
 
 impl Future for Sending {
-    type Output = Result<(), SendError>;
+    type Output = Result<Sent, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.as_mut().poll(context)
@@ -42,7 +61,9 @@ impl Target {
     /// Waits for room in the queue to the broker, then until the broker has taken the message, as far
     /// as the transport's receipts tell ([`Semantics::receipt`](backplane_core::Semantics::receipt)): an
     /// `Ok` says nothing of clients, which may be slow or nobody at all. Connections of this node have
-    /// it in their queues by then. One that is addressed by its id costs no trip to the broker.
+    /// it in their queues by then. While the link is down it does not wait, if the backplane buffers:
+    /// the outcome is [`Sent::Queued`]. With several groups, users or connections, it is that if any of
+    /// them is only queued. One that is addressed by its id costs no trip to the broker.
     ///
     /// Messages that one task sends to one target arrive in that order. The arguments are encoded
     /// before this returns its future, once for each client protocol. Cancelling the future leaves
@@ -59,15 +80,16 @@ impl Target {
                 Sending(Box::pin(async move {
                     prepared.deliver_here(&hub);
                     match prepared.parcel {
-                        Some(parcel) => Ok(hub.routing.publish(parcel).await?),
-                        None => Ok(()),
+                        Some(parcel) => Ok(hub.routing.publish(parcel).await?.into()),
+                        None => Ok(Sent::Everywhere),
                     }
                 }))
             }
         }
     }
 
-    /// The same without waiting: an `Ok` says that the message is in the queue to the broker.
+    /// The same without waiting: an `Ok` says that the message is in the queue to the broker, or
+    /// buffered until the link is back.
     ///
     /// # Errors
     ///
@@ -76,7 +98,7 @@ impl Target {
         let prepared = self.prepare(method, arguments)?;
         prepared.deliver_here(&self.hub);
         match prepared.parcel {
-            Some(parcel) => Ok(self.hub.routing.try_publish(&parcel)?),
+            Some(parcel) => self.hub.routing.try_publish(&parcel),
             None => Ok(()),
         }
     }

@@ -92,7 +92,8 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// Those of [`ClaimError`]; `Unknown` after a second where the registrar is gone.
+    /// Those of [`ClaimError`]; `Unknown` after a second where the registrar is gone, at once where it
+    /// leaves or dies meanwhile.
     pub async fn claim(&self, id: &ConnectionId, registrar: NodeId) -> Result<(), ClaimError> {
         let hub = &*self.0;
         if registrar == self.node() {
@@ -104,9 +105,8 @@ impl Hub {
             Ok(Outcome::AlreadyClaimed) => Err(ClaimError::AlreadyClaimed),
             Ok(Outcome::Failed(reason) | Outcome::Refused(reason))
             | Err(Silence::Unavailable(reason)) => Err(ClaimError::Unavailable { reason }),
-            Ok(Outcome::NotFound | Outcome::NotAnnounced) | Err(Silence::Nobody) => {
-                Err(ClaimError::Unknown)
-            }
+            Ok(Outcome::NotFound | Outcome::NotAnnounced)
+            | Err(Silence::Nobody | Silence::Gone) => Err(ClaimError::Unknown),
         }
     }
 }

@@ -78,6 +78,10 @@ impl Connections {
         }
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// Takes no more, and returns all there are.
     pub(crate) fn close(&self) -> Vec<Arc<Member>> {
         self.closed.store(true, Ordering::Release);

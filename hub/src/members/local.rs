@@ -5,6 +5,7 @@ use backplane_core::NodeId;
 use super::{Limits, Member, Message, Once, Pushed};
 use crate::{
     HubOptions,
+    loss::Losses,
     protocol::Protocols,
     routing::{Asking, Desk},
     stats::Counters,
@@ -20,10 +21,11 @@ pub(crate) struct Local {
     pub(crate) limits: Limits,
     pub(crate) asking: Asking,
     pub(crate) desk: Desk,
+    pub(crate) losses: Losses,
 }
 
 impl Local {
-    pub(crate) fn new(node: NodeId, options: &HubOptions, desk: Desk) -> Self {
+    pub(crate) fn new(node: NodeId, options: &HubOptions, desk: Desk, losses: Losses) -> Self {
         Self {
             node,
             protocols: Protocols::default(),
@@ -32,6 +34,7 @@ impl Local {
             limits: Limits::from(options),
             asking: Asking::default(),
             desk,
+            losses,
         }
     }
 

@@ -27,14 +27,18 @@ pub(crate) enum Silence {
     Nobody,
     /// It cannot be told whether anybody heard it.
     Unavailable(Arc<str>),
+    /// The asked node has left or died.
+    Gone,
 }
 
 /// How far a question got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Progress {
     Asked,
-    Accepted,
+    Accepted(NodeId),
     Done(Outcome),
+    /// The asked node is no more.
+    Gone,
 }
 
 /// The questions of this node that wait for an answer.
@@ -46,11 +50,19 @@ pub(crate) struct Asking {
 
 #[derive(Debug, Default)]
 struct Book {
-    waiting: HashMap<u64, watch::Sender<Progress>>,
+    waiting: HashMap<u64, Place>,
     /// Questions whose asker was told that nobody answered: if somebody does after all, he is told to
     /// undo it. The latest ones, oldest first.
     given_up: VecDeque<u64>,
     given_up_set: HashSet<u64>,
+}
+
+/// A question that waits.
+#[derive(Debug)]
+struct Place {
+    told: watch::Sender<Progress>,
+    /// The node that is asked, where that is known from the start.
+    asked: Option<NodeId>,
 }
 
 /// The most questions that wait, and the most that are remembered as given up.
@@ -72,9 +84,27 @@ impl Asking {
         self.latest.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The asked node has the question. Whether it is to be told that nobody waits any more.
-    pub(super) fn accepted(&self, number: u64) -> bool {
-        self.progress(number, Progress::Accepted)
+    /// This node has the question. Whether it is to be told that nobody waits any more.
+    pub(super) fn accepted(&self, number: u64, owner: NodeId) -> bool {
+        self.progress(number, Progress::Accepted(owner))
+    }
+
+    /// A node has left or died: nobody waits for it any more.
+    pub(super) fn gone(&self, node: NodeId) {
+        let book = self.book();
+        for Place { told, asked } in book.waiting.values() {
+            told.send_if_modified(|known| {
+                let waits = match known {
+                    Progress::Asked => *asked == Some(node),
+                    Progress::Accepted(owner) => *owner == node,
+                    Progress::Done(_) | Progress::Gone => false,
+                };
+                if waits {
+                    *known = Progress::Gone;
+                }
+                waits
+            });
+        }
     }
 
     /// The outcome is here. Whether the asked node is to be told that nobody waits any more.
@@ -87,10 +117,10 @@ impl Asking {
         let Some(waiting) = book.waiting.get(&number) else {
             return book.given_up_set.contains(&number);
         };
-        waiting.send_if_modified(|known| {
+        waiting.told.send_if_modified(|known| {
             let newer = match known {
                 Progress::Asked => true,
-                Progress::Accepted => matches!(progress, Progress::Done(_)),
+                Progress::Accepted(_) | Progress::Gone => matches!(progress, Progress::Done(_)),
                 Progress::Done(_) => false,
             };
             if newer {
@@ -101,14 +131,14 @@ impl Asking {
         false
     }
 
-    fn begin(&self) -> Option<Waiting<'_>> {
+    fn begin(&self, asked: Option<NodeId>) -> Option<Waiting<'_>> {
         let mut book = self.book();
         if book.waiting.len() >= MOST {
             return None;
         }
         let number = self.number();
         let (told, progress) = watch::channel(Progress::Asked);
-        book.waiting.insert(number, told);
+        book.waiting.insert(number, Place { told, asked });
         Some(Waiting { asking: self, number, progress })
     }
 
@@ -206,7 +236,7 @@ impl Routing {
         if id.is_empty() || !topic.fits() {
             return Err(Silence::Nobody);
         }
-        self.ask(&topic, question).await
+        self.ask(&topic, None, question).await
     }
 
     /// Asks the hub on another node.
@@ -215,7 +245,7 @@ impl Routing {
         node: NodeId,
         question: Question,
     ) -> Result<Outcome, Silence> {
-        self.ask(&Topic::node(&self.hub, node), question).await
+        self.ask(&Topic::node(&self.hub, node), Some(node), question).await
     }
 
     /// Asks whoever has `topic`, and waits for the outcome.
@@ -223,11 +253,18 @@ impl Routing {
     /// The asked node says at once that it has the question, and later what came of it. The
     /// question is repeated until the first of these comes, which the other side recognises by its
     /// number. Silence means that nobody is there only if this node could have heard an answer.
-    async fn ask(&self, topic: &Topic, question: Question) -> Result<Outcome, Silence> {
+    ///
+    /// What nodes say to each other is worthless later: it is not kept for when the link is back.
+    async fn ask(
+        &self,
+        topic: &Topic,
+        asked: Option<NodeId>,
+        question: Question,
+    ) -> Result<Outcome, Silence> {
         self.local.counters.requests.add(1);
         let mut link = self.backplane.link();
         self.can_hear(&mut link).await?;
-        let Some(mut waiting) = self.local.asking.begin() else {
+        let Some(mut waiting) = self.local.asking.begin(asked) else {
             return Err(Silence::Unavailable("too many questions wait for an answer".into()));
         };
         let body = Letter::Ask(question, waiting.number).encode();
@@ -248,6 +285,7 @@ impl Routing {
         body: &Bytes,
     ) -> Result<Outcome, Silence> {
         let step = self.answer_within / REPEATS;
+        let interruptions = self.local.counters.interruptions.get();
         let mut patience = Patience::new(self.backplane.stats().probes);
         let mut next = Instant::now();
         let mut result_until = None;
@@ -255,7 +293,8 @@ impl Routing {
             let known = waiting.progress.borrow_and_update().clone();
             match known {
                 Progress::Done(outcome) => return Ok(outcome),
-                Progress::Accepted if result_until.is_none() => {
+                Progress::Gone => return Err(Silence::Gone),
+                Progress::Accepted(_) if result_until.is_none() => {
                     result_until = Some(Instant::now() + self.result_within);
                 }
                 _ => {}
@@ -271,6 +310,13 @@ impl Routing {
                 if !accepted {
                     match patience.judge(late, self.backplane.stats().probes) {
                         Verdict::AskAgain => {}
+                        // A link that stays up can lose something all the same, and says so.
+                        Verdict::Nobody
+                            if self.local.counters.interruptions.get() > interruptions =>
+                        {
+                            let reason = "messages of other nodes were lost meanwhile";
+                            return Err(Silence::Unavailable(reason.into()));
+                        }
                         Verdict::Nobody => return Err(Silence::Nobody),
                         Verdict::Deaf => {
                             let reason =
@@ -294,7 +340,7 @@ impl Routing {
     }
 
     async fn put(&self, topic: &Topic, body: &Bytes) -> Result<(), Silence> {
-        let envelope = Envelope::new(topic.clone(), body.clone());
+        let envelope = Envelope::new(topic.clone(), body.clone()).transient();
         let outcome = match offer(&*self.backplane, envelope).await {
             Ok(ticket) => ticket.await.map(drop),
             Err(error) => Err(error),

@@ -7,9 +7,12 @@ use std::{
     time::Duration,
 };
 
-use backplane_core::{Envelope, NodeId, Topic};
+use backplane_core::{Envelope, Members, NodeId, Topic};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 use super::{
     offer,
@@ -88,7 +91,28 @@ enum Undo {
 type Work = Pin<Box<dyn Future<Output = (Asker, Outcome)> + Send>>;
 
 /// Runs until the hub and all that could bring it an errand are gone.
-pub(crate) async fn run(hub: Weak<Shared>, errands: Errands) {
+pub(crate) async fn run(hub: Weak<Shared>, errands: Errands, members: watch::Receiver<Members>) {
+    tokio::select! {
+        () = serve(Weak::clone(&hub), errands) => {}
+        () = notice_absence(hub, members) => {}
+    }
+}
+
+/// Whoever waits for a node that leaves or dies is told at once.
+async fn notice_absence(hub: Weak<Shared>, mut members: watch::Receiver<Members>) {
+    let mut before = members.borrow_and_update().clone();
+    while members.changed().await.is_ok() {
+        let now = members.borrow_and_update().clone();
+        let Some(hub) = hub.upgrade() else { return };
+        let gone = before.nodes.iter().filter(|member| !now.contains(member.node));
+        gone.for_each(|member| hub.local.asking.gone(member.node));
+        before = now;
+    }
+    // A backplane that has no news of its members.
+    std::future::pending().await
+}
+
+async fn serve(hub: Weak<Shared>, errands: Errands) {
     let Errands(mut errands) = errands;
     let mut cases = Cases::default();
     let mut work: FuturesUnordered<Work> = FuturesUnordered::new();
@@ -271,7 +295,7 @@ impl Undo {
 
 /// Sends a letter to the hub on `node`. If that fails its asker hears nothing, and asks again.
 async fn send(hub: &Shared, node: NodeId, letter: &Letter) {
-    let envelope = Envelope::new(Topic::node(&hub.name, node), letter.encode());
+    let envelope = Envelope::new(Topic::node(&hub.name, node), letter.encode()).transient();
     if let Err(error) = offer(&*hub.routing.backplane, envelope).await {
         tracing::debug!(hub = %hub.name, %error, "an answer to another node was not sent");
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::{Routing, body};
+use crate::SendError;
 
 /// A hub message and where it goes.
 #[derive(Debug)]
@@ -21,32 +22,35 @@ pub(crate) struct Parcel {
 
 impl Routing {
     /// Hands all of it over, waiting for room, and then waits for the outcomes. Every name is
-    /// attempted; the first error is told.
-    pub(crate) async fn publish(&self, parcel: Parcel) -> Result<(), PublishError> {
-        let mut first = Ok(());
+    /// attempted; the first error is told, or the weakest receipt.
+    pub(crate) async fn publish(&self, parcel: Parcel) -> Result<Receipt, SendError> {
+        let mut first = Ok(Receipt::Stored);
         let mut tickets = Vec::with_capacity(parcel.names.len());
         for envelope in self.envelopes(&parcel) {
             match offer(&*self.backplane, envelope).await {
                 Ok(ticket) => tickets.push(ticket),
-                Err(error) => first = first.and(Err(error)),
+                Err(error) => first = first.and(Err(error.into())),
             }
         }
         for ticket in tickets {
-            let outcome = ticket.await;
-            first = first.and(outcome.map(drop));
+            first = match (first, ticket.await) {
+                (Ok(weakest), Ok(receipt)) => Ok(receipt.min(weakest)),
+                (Ok(_), Err(error)) => Err(error.into()),
+                (told, _) => told,
+            };
         }
         first
     }
 
     /// Hands all of it over at once; what is not known yet is left open.
-    pub(crate) fn try_publish(&self, parcel: &Parcel) -> Result<(), PublishError> {
+    pub(crate) fn try_publish(&self, parcel: &Parcel) -> Result<(), SendError> {
         let mut first = Ok(());
         for envelope in self.envelopes(parcel) {
             let outcome = match self.backplane.try_publish(envelope) {
                 Ok(ticket) => ticket.now_or_never().unwrap_or(Ok(Receipt::Queued)),
                 Err(error) => Err(error),
             };
-            first = first.and(outcome.map(drop));
+            first = first.and(outcome.map(drop).map_err(SendError::from));
         }
         first
     }
@@ -72,7 +76,7 @@ pub(super) async fn offer(
         match backplane.try_publish(envelope) {
             Err(PublishError::Full(returned)) => {
                 backplane.room(&returned).await?;
-                envelope = returned;
+                envelope = *returned;
             }
             outcome => return outcome,
         }

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::members::{Audience, Connections, Local, Member, Message};
 
-/// Every connection of the hub on this node. Also the one sink that tells of the link.
+/// Every connection of the hub on this node. Also the one sink that tells of the link: each hub has one,
+/// and it is told everything of that kind once.
 #[derive(Debug)]
 pub(super) struct Everyone {
     pub(super) hub: Arc<str>,
@@ -23,19 +24,30 @@ pub(super) struct Everyone {
 impl Sink for Everyone {
     fn accept(&self, event: &Event) {
         match event {
-            Event::Message(envelope) => self.local.invocation(envelope, |message| {
-                self.connections.deliver(&self.local, message);
-            }),
-            Event::Interrupted { since } => {
-                self.local.counters.interruptions.add(1);
-                let for_how_long = since.elapsed();
-                tracing::warn!(hub = %self.hub, ?for_how_long, "messages of other nodes may be lost");
+            Event::Message(envelope) => {
+                self.local.invocation(envelope, |message| self.deliver(message));
             }
-            Event::Restored => {
-                tracing::info!(hub = %self.hub, "messages of other nodes arrive again")
+            Event::Gap(gap) => self.local.missed(gap, |message| self.deliver(message)),
+            event => {
+                match event {
+                    Event::Interrupted { since } => {
+                        let for_how_long = since.elapsed();
+                        tracing::warn!(hub = %self.hub, ?for_how_long, "messages of other nodes may be lost");
+                    }
+                    Event::Restored => {
+                        tracing::info!(hub = %self.hub, "messages of other nodes arrive again");
+                    }
+                    _ => {}
+                }
+                self.local.link(event, |message| self.deliver(message));
             }
-            event => self.local.other(event),
         }
+    }
+}
+
+impl Everyone {
+    fn deliver(&self, message: &mut Message<'_>) {
+        self.connections.deliver(&self.local, message);
     }
 }
 
@@ -45,7 +57,8 @@ impl Sink for Audience {
             Event::Message(envelope) => {
                 self.local.invocation(envelope, |message| self.deliver(message));
             }
-            event => self.local.other(event),
+            Event::Gap(gap) => self.local.missed(gap, |message| self.deliver(message)),
+            _ => {}
         }
     }
 }
@@ -75,7 +88,10 @@ impl Sink for Own {
                     _ => None,
                 })
             }
-            event => self.local.other(event),
+            Event::Gap(gap) => self.local.missed(gap, |message| {
+                self.local.deliver([&self.member], message);
+            }),
+            _ => {}
         }
     }
 }
@@ -86,20 +102,20 @@ pub(super) struct Node(pub(super) Arc<Local>);
 
 impl Sink for Node {
     fn accept(&self, event: &Event) {
-        match event {
-            Event::Message(envelope) => self.0.letter(envelope, |letter, origin| match letter {
-                Letter::Ask(question, number) => Some(Errand::Node((origin, number), question)),
-                Letter::Cancel(number) => Some(Errand::Undo((origin, number))),
-                Letter::Accepted(number) => {
-                    self.0.asking.accepted(number).then_some(Errand::TellToUndo((origin, number)))
-                }
-                Letter::Result(number, outcome) => {
-                    let late = self.0.asking.done(number, outcome);
-                    late.then_some(Errand::TellToUndo((origin, number)))
-                }
-            }),
-            event => self.0.other(event),
-        }
+        // Letters are not numbered, so there are no gaps between them.
+        let Event::Message(envelope) = event else { return };
+        self.0.letter(envelope, |letter, origin| match letter {
+            Letter::Ask(question, number) => Some(Errand::Node((origin, number), question)),
+            Letter::Cancel(number) => Some(Errand::Undo((origin, number))),
+            Letter::Accepted(number) => {
+                let late = self.0.asking.accepted(number, origin);
+                late.then_some(Errand::TellToUndo((origin, number)))
+            }
+            Letter::Result(number, outcome) => {
+                let late = self.0.asking.done(number, outcome);
+                late.then_some(Errand::TellToUndo((origin, number)))
+            }
+        });
     }
 }
 
@@ -138,12 +154,6 @@ impl Local {
             }
             Err(Unreadable::Malformed) => self.counters.malformed.add(1),
             Err(Unreadable::UnknownKind) => self.counters.unknown.add(1),
-        }
-    }
-
-    fn other(&self, event: &Event) {
-        if matches!(event, Event::Gap(_)) {
-            self.counters.gaps.add(1);
         }
     }
 }

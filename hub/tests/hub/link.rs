@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use backplane_hub::{ClaimError, ConnectionId, GroupError, Joined, SendError, User};
+use backplane_core::{NodeOptions, Outage, Sequencing};
+use backplane_hub::{ClaimError, ConnectionId, GroupError, Hub, Joined, SendError, Sent, User};
 use serde_json::json;
 
 use crate::{
@@ -10,9 +11,14 @@ use crate::{
     scenarios::{Client, Plain, soon, until},
 };
 
+/// What nobody else hears now, nobody hears later.
+fn refusing(options: &mut NodeOptions) {
+    options.outage = Outage::Refuse;
+}
+
 #[tokio::test]
 async fn a_node_serves_its_own_connections_and_says_what_it_could_not_do() {
-    let memory = Memory::start().await;
+    let memory = Memory::with(refusing).await;
     let (one, two) = memory.hubs();
     let mut here = Client::open_as(&one, Some("u")).await;
     let mut there = Client::open_as(&two, Some("u")).await;
@@ -42,8 +48,89 @@ async fn a_node_serves_its_own_connections_and_says_what_it_could_not_do() {
 }
 
 #[tokio::test]
+async fn what_is_sent_without_a_link_is_queued_for_the_others_and_says_so() {
+    let memory = Memory::with(|options| options.sequencing = Sequencing::Repaired).await;
+    let (one, two) = memory.hubs();
+    let mut here = Client::open_as(&one, Some("u")).await;
+    let mut there = Client::open_as(&two, Some("u")).await;
+    one.groups().add(&here.id, "g").await.unwrap();
+    two.groups().add(&there.id, "g").await.unwrap();
+    let outcome = one.clients().all().send("m", &0).await;
+    assert!(matches!(outcome, Ok(Sent::Everywhere)), "{outcome:?}");
+    memory.stop().await;
+
+    let clients = one.clients();
+    for number in 1..=3 {
+        let outcome = soon("an outcome", clients.group("g").send("m", &number)).await;
+        assert!(matches!(outcome, Ok(Sent::Queued)), "{outcome:?}");
+        clients.user("u").try_send("u", &number).unwrap();
+    }
+    // Several names: the weakest outcome. And one of this node's own needs no link.
+    let both = clients.connections([&here.id, &there.id]).send("both", ()).await;
+    assert!(matches!(both, Ok(Sent::Queued)), "{both:?}");
+    let own = clients.connection(&here.id).send("own", ()).await;
+    assert!(matches!(own, Ok(Sent::Everywhere)), "{own:?}");
+    // This node's connections have it all by now.
+    here.expect("m", json!([0])).await;
+    for number in 1..=3 {
+        here.expect("m", json!([number])).await;
+        here.expect("u", json!([number])).await;
+    }
+    here.expect("both", json!([])).await;
+    here.expect("own", json!([])).await;
+
+    memory.restart().await;
+    // Each target keeps its order; there is none between them.
+    let mut heard = Vec::new();
+    for _ in 0..8 {
+        heard.push(there.next().await.unwrap());
+    }
+    for target in ["m", "u", "both"] {
+        let arguments = heard.iter().filter(|told| told.target == target);
+        let arguments: Vec<_> = arguments.map(|told| json!(told.arguments)).collect();
+        let expected = match target {
+            "m" => vec![json!([0]), json!([1]), json!([2]), json!([3])],
+            "u" => vec![json!([1]), json!([2]), json!([3])],
+            _ => vec![json!([])],
+        };
+        assert_eq!(arguments, expected, "{target}");
+    }
+    there.expect_nothing(&[&one]).await;
+    here.expect_nothing(&[&two]).await;
+}
+
+#[tokio::test]
+async fn what_nodes_ask_each_other_is_not_kept_for_later() {
+    let memory = Memory::with(|options| options.sequencing = Sequencing::Repaired).await;
+    let (one, two) = memory.hubs();
+    let mut client = Client::open(&two).await;
+    memory.stop().await;
+    for _ in 0..10 {
+        let outcome = soon("an outcome", one.groups().add(&client.id, "g")).await;
+        assert!(matches!(outcome, Err(GroupError::Unavailable { .. })), "{outcome:?}");
+    }
+    assert_eq!(one.backplane().stats().buffered, 0);
+    memory.restart().await;
+    client.expect_nothing(&[&one]).await;
+    assert_eq!((two.stats().answered, two.stats().groups), (0, 0));
+
+    // Nor are they numbered or retained, so none of them is ever missed or repaired.
+    let numbered = |hub: &Hub| {
+        let stats = hub.backplane().stats();
+        (stats.numbered_topics, stats.retained)
+    };
+    let before = [numbered(&one), numbered(&two)];
+    for _ in 0..10 {
+        soon("the join", one.groups().add(&client.id, "g")).await.unwrap();
+        soon("leaving", one.groups().remove(&client.id, "g")).await.unwrap();
+    }
+    assert_eq!(two.stats().answered, 20);
+    assert_eq!([numbered(&one), numbered(&two)], before);
+}
+
+#[tokio::test]
 async fn a_join_without_a_link_is_effective_here_and_later_everywhere() {
-    let memory = Memory::start().await;
+    let memory = Memory::with(refusing).await;
     let (one, two) = memory.hubs();
     let mut client = Client::open(&one).await;
     memory.stop().await;

@@ -5,18 +5,23 @@
 mod claims;
 mod connect;
 mod groups;
+mod health;
 mod hostile;
+mod layer;
 mod lifecycle;
 mod link;
+mod loss;
 mod methods;
 mod outbound;
 mod questions;
+mod queue_of_events;
 mod random;
 mod scale_out;
 mod targets;
 
 use std::sync::Arc;
 
+use backplane_core::NodeOptions;
 use backplane_hub::{Backplane, Hub, Link};
 use backplane_memory::Medium;
 use backplane_tests::hub as scenarios;
@@ -32,8 +37,17 @@ struct Nodes([Arc<dyn Backplane>; 2]);
 
 impl Memory {
     async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// Two nodes that behave otherwise than by default.
+    async fn with(change: impl Fn(&mut NodeOptions)) -> Self {
         let medium = Medium::new();
-        let nodes = [(); 2].map(|()| Arc::new(medium.node()) as Arc<dyn Backplane>);
+        let nodes = [(); 2].map(|()| {
+            let mut options = NodeOptions::default();
+            change(&mut options);
+            Arc::new(medium.node_with(options)) as Arc<dyn Backplane>
+        });
         let memory = Self { medium, nodes: Nodes(nodes) };
         memory.up().await;
         memory

@@ -3,14 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backplane_core::{Backplane, Envelope, Event, Events, Next, NodeId, Topic, stream};
-use backplane_hub::{GroupError, Hub, Joined};
+use backplane_core::{
+    Backplane, Envelope, Event, Events, Next, NodeId, NodeOptions, SubscriberOutage, Topic, stream,
+};
+use backplane_hub::{ClaimError, ConnectionId, GroupError, Hub, Joined};
 use bytes::{BufMut, Bytes};
 use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
 
 use crate::{
     Memory,
+    layer::Layer,
     scenarios::{Client, soon, until},
 };
 
@@ -247,4 +250,92 @@ async fn a_claim_that_is_withdrawn_can_be_granted_again() {
     assert!(two.claim(&id, one.node()).await.is_err());
     stranger.write_to_node(one.node(), CANCEL, 1, &[]).await;
     soon("a grant", two.claim(&id, one.node())).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_proves_nothing_where_messages_were_lost_meanwhile() {
+    let layer = Layer::start(SubscriberOutage::LostAndReported).await;
+    let hub = Hub::builder("h").backplane(layer.backplane()).build().unwrap();
+    let asking = add(&hub, "ghost");
+    until("the question", || hub.stats().requests == 1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The link stays up: the client library has dropped something, and says so.
+    layer.tell_all(&Event::Interrupted { since: std::time::Instant::now() });
+    layer.tell_all(&Event::Restored);
+    let outcome = asking.await.unwrap();
+    assert!(matches!(outcome, Err(GroupError::Unavailable { .. })), "{outcome:?}");
+    let outcome = add(&hub, "ghost").await.unwrap();
+    assert!(matches!(outcome, Err(GroupError::NotFound)), "{outcome:?}");
+}
+
+/// A stranger that `one` knows as a member, and that is soon missed.
+async fn known_stranger(memory: &Memory, one: &Hub, connection: Option<&str>) -> Stranger {
+    let stranger = Stranger::with(memory, one, connection).await;
+    let node = stranger.node.node();
+    let mut members = one.backplane().members();
+    soon("the stranger", members.wait_for(|members| members.contains(node))).await.unwrap();
+    stranger
+}
+
+fn short_lives(options: &mut NodeOptions) {
+    options.dead_after = Duration::from_millis(2500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_is_in_work_fails_as_soon_as_its_node_is_gone() {
+    let memory = Memory::with(short_lives).await;
+    let (one, _two) = memory.hubs();
+    for (clean, longest) in [(true, 100), (false, 3600)] {
+        let mut stranger = known_stranger(&memory, &one, Some("ghost")).await;
+        let asking = add(&one, "ghost");
+        let (_, number, ..) = stranger.next().await;
+        stranger.write_to_node(one.node(), ACCEPTED, number, &[]).await;
+        // Accepted: it would wait for ten seconds by now.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert!(!asking.is_finished());
+        let gone = tokio::time::Instant::now();
+        if clean {
+            stranger.node.close(Duration::from_secs(1)).await.unwrap();
+        }
+        drop(stranger);
+        let outcome = soon("the outcome", asking).await.unwrap();
+        assert!(matches!(outcome, Err(GroupError::NodeGone)), "{outcome:?}");
+        let waited = gone.elapsed().as_millis();
+        assert!(waited <= longest, "{waited} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_goes_is_not_waited_for_even_if_it_never_said_a_word() {
+    let memory = Memory::with(short_lives).await;
+    let (one, _two) = memory.hubs();
+    let mut stranger = known_stranger(&memory, &one, None).await;
+    let registrar = stranger.node.node();
+    let asking = tokio::spawn({
+        let one = one.clone();
+        async move { one.claim(&ConnectionId::random(), registrar).await }
+    });
+    stranger.next().await;
+    let gone = tokio::time::Instant::now();
+    stranger.node.close(Duration::from_secs(1)).await.unwrap();
+    let outcome = soon("the outcome", asking).await.unwrap();
+    assert!(matches!(outcome, Err(ClaimError::Unknown)), "{outcome:?}");
+    assert!(gone.elapsed() < Duration::from_millis(100), "{:?}", gone.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_that_go_disturb_nobody() {
+    let memory = Memory::with(short_lives).await;
+    let (one, _two) = memory.hubs();
+    let mut owner = known_stranger(&memory, &one, Some("ghost")).await;
+    let other = known_stranger(&memory, &one, None).await;
+    let asking = add(&one, "ghost");
+    let (_, number, ..) = owner.next().await;
+    owner.write_to_node(one.node(), ACCEPTED, number, &[]).await;
+    other.node.close(Duration::from_secs(1)).await.unwrap();
+    let mut members = one.backplane().members();
+    let gone = other.node.node();
+    soon("its absence", members.wait_for(|members| !members.contains(gone))).await.unwrap();
+    owner.write_to_node(one.node(), RESULT, number, RESULT_DONE).await;
+    assert_eq!(asking.await.unwrap().unwrap(), Joined::Everywhere);
 }

@@ -8,6 +8,7 @@ mod calls;
 mod client;
 mod ending;
 mod handshake;
+mod health;
 mod hostile;
 mod http;
 mod liveness;

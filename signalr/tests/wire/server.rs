@@ -1,11 +1,11 @@
-//! A server with a hub for tests.
+//! A server with a hub for tests, and its health beside it.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use backplane_hub::{Caller, Disconnect, Hub, HubBuilder, HubError, HubOptions, Policy, State};
 use backplane_memory::Medium;
-use backplane_signalr::{Options, Rejection, router};
+use backplane_signalr::{Options, Rejection, health_router, router};
 use http::request::Parts;
 use serde_json::Value;
 use tokio::{
@@ -83,7 +83,7 @@ impl Server {
         let mut link = hub.backplane().link();
         link.wait_for(|link| link.is_up()).await.expect("the memory transport connects");
         drop(link);
-        let app = Router::new().nest("/hub", router(&hub, options));
+        let app = Router::new().merge(health_router(&hub)).nest("/hub", router(&hub, options));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let task = tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });

@@ -253,6 +253,22 @@ impl Broker {
         }
     }
 
+    /// Changes the server's configuration and has it read again (SIGHUP), for servers that do that.
+    /// It may take a moment. The next start makes the configuration anew.
+    ///
+    /// # Errors
+    ///
+    /// It doesn't run, or its configuration can't be read or written.
+    pub fn reload(&self, change: impl FnOnce(String) -> String) -> Result<(), BrokerError> {
+        let path = self.layout.config();
+        let config = std::fs::read_to_string(&path).map_err(BrokerError::Folder)?;
+        std::fs::write(&path, change(config)).map_err(BrokerError::Folder)?;
+        match self.running() {
+            Some(process) if process.signal(Signal::HUP) => Ok(()),
+            _ => Err(self.not_running("reload")),
+        }
+    }
+
     fn run(&self) -> MutexGuard<'_, Run> {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -37,5 +37,7 @@ pub use binaries::Program;
 pub use broker::{Broker, BrokerState};
 pub use error::{BrokerError, ProbeError};
 pub use nats::{Nats, NatsFlavour, NatsOptions};
+pub(crate) use ports::Port;
+pub(crate) use process::ServerProcess;
 pub use redis::{Redis, RedisFlavour, RedisOptions};
 pub use server::{Layout, Server, Version};

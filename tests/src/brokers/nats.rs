@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -54,6 +55,7 @@ pub struct NatsOptions {
     tls: bool,
     max_payload: Option<u32>,
     config: Vec<String>,
+    config_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -103,6 +105,12 @@ impl NatsOptions {
         self.config.push(line.into());
         self
     }
+
+    /// Adds the lines of this file, as they are at each start, if it is there then.
+    pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config_file = Some(path.into());
+        self
+    }
 }
 
 /// Starts NATS servers.
@@ -113,6 +121,7 @@ pub struct Nats {
     certificates: Option<Certificates>,
     max_payload: Option<u32>,
     config: Vec<String>,
+    config_file: Option<PathBuf>,
 }
 
 impl Nats {
@@ -134,11 +143,12 @@ impl Nats {
             certificates: options.tls.then(Certificates::generate).transpose()?,
             max_payload: options.max_payload,
             config: options.config,
+            config_file: options.config_file,
         };
         Broker::launch(server).await
     }
 
-    fn config(&self, layout: &Layout) -> String {
+    fn config(&self, layout: &Layout) -> Result<String, BrokerError> {
         let mut text = format!("listen: \"{}\"\n", layout.address());
         if let Some(bytes) = self.max_payload {
             // The server keeps at least one message per connection in memory, and wants to be told.
@@ -155,7 +165,10 @@ impl Nats {
             text += line;
             text += "\n";
         }
-        text
+        if let Some(path) = self.config_file.as_ref().filter(|path| path.is_file()) {
+            text += &fs::read_to_string(path).map_err(BrokerError::Folder)?;
+        }
+        Ok(text)
     }
 }
 
@@ -172,7 +185,7 @@ impl Server for Nats {
         if let Login::Credentials(credentials) = &self.login {
             fs::write(layout.credentials(), credentials.file()?).map_err(BrokerError::Folder)?;
         }
-        fs::write(layout.config(), self.config(layout)).map_err(BrokerError::Folder)?;
+        fs::write(layout.config(), self.config(layout)?).map_err(BrokerError::Folder)?;
         Ok(vec!["--config".into(), layout.config().into()])
     }
 

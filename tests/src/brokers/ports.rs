@@ -13,14 +13,14 @@ const TRIES: usize = 200;
 /// The UDP port of the same number is held as a token, so that no other test, in this process or in
 /// another, takes the port while its server is stopped. The token ends with the process that holds it.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(crate) struct Port {
     number: u16,
     _token: UdpSocket,
 }
 
 impl Port {
     /// Takes a free port.
-    pub(super) fn take() -> Result<Self, BrokerError> {
+    pub(crate) fn take() -> Result<Self, BrokerError> {
         let range = candidates();
         for _ in 0..TRIES {
             if let Ok(port) = Self::try_take(pick(&range)) {
@@ -30,7 +30,7 @@ impl Port {
         Err(BrokerError::NoFreePort { tries: TRIES })
     }
 
-    pub(super) fn number(&self) -> u16 {
+    pub(crate) fn number(&self) -> u16 {
         self.number
     }
 

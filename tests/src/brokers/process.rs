@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,13 +18,20 @@ use tokio::sync::{oneshot, watch};
 /// A thread of its own starts the process and waits for it, so the process belongs to no runtime and
 /// several runtimes may control it. Dropping the handle kills the process and waits until it is gone.
 #[derive(Debug)]
-pub(super) struct ServerProcess {
+pub(crate) struct ServerProcess {
     pid: Pid,
     /// True until the process is reaped; no signal is sent without holding this, so none can reach a
     /// process that got the same number later.
     alive: Arc<Mutex<bool>>,
     ended: watch::Receiver<Option<ExitStatus>>,
     waiter: Option<JoinHandle<()>>,
+}
+
+/// The ends of a process' standard input and output that are ours, where it has any.
+#[derive(Debug)]
+pub(crate) struct Pipes {
+    pub(crate) input: Option<ChildStdin>,
+    pub(crate) output: Option<ChildStdout>,
 }
 
 impl ServerProcess {
@@ -37,7 +44,21 @@ impl ServerProcess {
     ) -> io::Result<Self> {
         let mut command = guarded(program);
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Self::launch(command).await.map(|(process, _)| process)
+    }
 
+    /// Starts `program` in the same way, to talk with it; its errors go where this process' go.
+    pub(crate) async fn talk(
+        program: &Path,
+        change: impl FnOnce(&mut Command),
+    ) -> io::Result<(Self, Pipes)> {
+        let mut command = guarded(program);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        change(&mut command);
+        Self::launch(command).await
+    }
+
+    async fn launch(command: Command) -> io::Result<(Self, Pipes)> {
         let (started, when_started) = oneshot::channel();
         let (end, ended) = watch::channel(None);
         let alive = Arc::new(Mutex::new(true));
@@ -46,10 +67,10 @@ impl ServerProcess {
             move || run(command, started, &alive, &end)
         })?;
         // The thread always answers; if it panicked, that is an error like another.
-        let pid = when_started
+        let (pid, pipes) = when_started
             .await
             .unwrap_or_else(|_| Err(io::Error::other("the thread that starts it is gone")))?;
-        Ok(Self { pid, alive, ended, waiter: Some(waiter) })
+        Ok((Self { pid, alive, ended, waiter: Some(waiter) }, pipes))
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -57,18 +78,18 @@ impl ServerProcess {
     }
 
     /// Sends a signal; false when the process has ended already.
-    pub(super) fn signal(&self, signal: Signal) -> bool {
+    pub(crate) fn signal(&self, signal: Signal) -> bool {
         let alive = lock(&self.alive);
         *alive && kill_process(self.pid, signal).is_ok()
     }
 
     /// How the process ended, if it has.
-    pub(super) fn exit_status(&self) -> Option<ExitStatus> {
+    pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
         *self.ended.borrow()
     }
 
     /// Waits until the process has ended.
-    pub(super) async fn ended(&self) -> ExitStatus {
+    pub(crate) async fn ended(&self) -> ExitStatus {
         let mut ended = self.ended.clone();
         let status = ended.wait_for(Option::is_some).await.map(|status| *status);
         // The sender only goes away after it has told the status.
@@ -76,7 +97,7 @@ impl ServerProcess {
     }
 
     /// Waits until the kernel has stopped the process, after a SIGSTOP.
-    pub(super) async fn stopped(&self) -> io::Result<()> {
+    pub(crate) async fn stopped(&self) -> io::Result<()> {
         let look = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         while waitid(WaitId::Pid(self.pid), look)?.is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -97,7 +118,7 @@ impl Drop for ServerProcess {
 /// The body of the thread: starts, tells the number, waits, tells the end.
 fn run(
     mut command: Command,
-    started: oneshot::Sender<io::Result<Pid>>,
+    started: oneshot::Sender<io::Result<(Pid, Pipes)>>,
     alive: &Mutex<bool>,
     end: &watch::Sender<Option<ExitStatus>>,
 ) {
@@ -109,7 +130,8 @@ fn run(
         }
     };
     let pid = Pid::from_child(&child);
-    if started.send(Ok(pid)).is_err() {
+    let pipes = Pipes { input: child.stdin.take(), output: child.stdout.take() };
+    if started.send(Ok((pid, pipes))).is_err() {
         let _ = child.kill(); // the start was cancelled; it may have ended by itself, too
     }
     // See the end without reaping, close the door for signals, and only then reap.

@@ -1,6 +1,6 @@
 //! What an author gives the kit: nodes on one medium, and what can be done to that medium.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
 use backplane_core::{Backplane, NodeOptions, Topic};
@@ -106,6 +106,56 @@ pub trait Fixture: Debug + Send + Sync + 'static {
     async fn census(&self) -> Outcome<Census> {
         Err(unable(Control::Census))
     }
+
+    /// [`Control::Through`]: where the medium listens, for a proxy in front of it.
+    ///
+    /// # Errors
+    ///
+    /// It listens nowhere.
+    fn address(&self) -> Outcome<SocketAddr> {
+        Err(unable(Control::Through))
+    }
+
+    /// [`Control::Process`]: the URL by which a node of another process joins the medium; through
+    /// that address, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// No other process can.
+    fn url(&self, through: Option<SocketAddr>) -> Outcome<String> {
+        let _ = through;
+        Err(unable(Control::Process))
+    }
+
+    /// [`Control::Password`]: from now on the medium wants another password, also from nodes that
+    /// are connected; returns when it does.
+    ///
+    /// # Errors
+    ///
+    /// It could not be changed.
+    async fn change_password(&self) -> Outcome {
+        Err(unable(Control::Password))
+    }
+
+    /// [`Control::Password`]: the password that nodes have is right again.
+    ///
+    /// # Errors
+    ///
+    /// It could not be changed.
+    async fn restore_password(&self) -> Outcome {
+        Err(unable(Control::Password))
+    }
+
+    /// [`Control::Limit`]: ends connections made from now on when so many bytes wait to be read by
+    /// their node.
+    ///
+    /// # Errors
+    ///
+    /// The limit could not be set.
+    async fn limit_readers(&self, bytes: u32) -> Outcome {
+        let _ = bytes;
+        Err(unable(Control::Limit))
+    }
 }
 
 /// Something that can be done to a medium.
@@ -124,6 +174,14 @@ pub enum Control {
     Inject,
     /// [`Fixture::census`].
     Census,
+    /// [`Setup::through`] is followed, and [`Fixture::address`].
+    Through,
+    /// [`Fixture::url`].
+    Process,
+    /// [`Fixture::change_password`] and [`Fixture::restore_password`].
+    Password,
+    /// [`Fixture::limit_readers`].
+    Limit,
 }
 
 impl Control {
@@ -137,6 +195,10 @@ impl Control {
             Self::Pause => "pause the medium",
             Self::Inject => "inject bytes",
             Self::Census => "ask the medium whom it knows",
+            Self::Through => "put a proxy before the medium",
+            Self::Process => "let nodes of other processes join",
+            Self::Password => "change the medium's password",
+            Self::Limit => "limit how far behind a reader may be",
         }
     }
 }
@@ -155,13 +217,23 @@ pub enum Connections {
 }
 
 /// How a node is to be.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Setup {
     /// The application's prefix; `None` is the transport's own default.
     pub prefix: Option<String>,
-    /// What every transport's node has in common.
+    /// Where to connect instead of to the medium itself: a proxy before it.
+    pub through: Option<SocketAddr>,
+    /// What every transport's node has in common. Default: [`NodeOptions::bare`], as the scenarios judge
+    /// what a transport does by itself; numbering and buffering are judged by
+    /// [`faults`](crate::faults).
     pub options: NodeOptions,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { prefix: None, through: None, options: NodeOptions::bare() }
+    }
 }
 
 impl Setup {
@@ -169,6 +241,13 @@ impl Setup {
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// The same, connecting through this proxy.
+    #[must_use]
+    pub const fn through(mut self, proxy: SocketAddr) -> Self {
+        self.through = Some(proxy);
         self
     }
 

@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use backplane_core::{
-    Backplane, CloseError, Envelope, Event, Flushed, Link, Node, NodeId, PublishError, Receipt,
-    Semantics, Sink, Stats, SubscribeError, Subscription, Ticket, Topic,
+    Backplane, CloseError, Envelope, Event, Flushed, Link, Members, Node, NodeId, PublishError,
+    Receipt, Semantics, Sink, Stats, SubscribeError, Subscription, Ticket, Topic,
 };
 use tokio::sync::watch;
 
@@ -86,13 +86,17 @@ impl Backplane for Layer {
                 Err(error)
             }
             (Fault::ExchangesEnvelopes, Err(PublishError::Full(_))) => {
-                Err(PublishError::Full(Envelope::new(copy.topic, "another")))
+                Err(PublishError::Full(Box::new(Envelope::new(copy.topic, "another"))))
             }
             (Fault::LetsSinksPublish, Err(PublishError::InsideSink)) => {
                 Ok(Ticket::known(Ok(Receipt::Accepted)))
             }
             (_, answer) => answer,
         }
+    }
+
+    fn members(&self) -> watch::Receiver<Members> {
+        self.inner.members()
     }
 
     async fn room(&self, envelope: &Envelope) -> Result<(), PublishError> {

@@ -5,6 +5,7 @@
 mod fault;
 mod layer;
 mod medium;
+mod under_load;
 
 use std::collections::HashSet;
 

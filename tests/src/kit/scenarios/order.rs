@@ -126,7 +126,7 @@ pub async fn bodies_of_all_sizes_keep_their_order(stage: &Stage) -> Outcome {
                 Ok(ticket) => break tickets.push(ticket),
                 Err(backplane_core::PublishError::Full(returned)) => {
                     within(SOON, "room", here.room(&returned)).await??;
-                    envelope = returned;
+                    envelope = *returned;
                 }
                 Err(error) => return Err(error).doing("publishing"),
             }

@@ -1,0 +1,8 @@
+//! Tests of the whole of `compare`, on runs that are made.
+
+mod checks;
+mod made;
+mod pages;
+mod reports;
+mod sessions;
+mod tables;

@@ -1,0 +1,65 @@
+//! The transports that faults can be staged on, by name.
+
+use std::sync::Arc;
+
+use crate::{
+    brokers::{NatsFlavour, RedisFlavour},
+    kit::{Fixture, MemoryFixture, NatsFixture, Outcome, RedisFixture},
+};
+
+/// A transport of this project with the server that it is staged on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Within this process.
+    Memory,
+    /// Pub/Sub on a server of the Redis family.
+    Redis(RedisFlavour),
+    /// Core NATS.
+    Nats(NatsFlavour),
+}
+
+impl Transport {
+    /// All that are compared.
+    pub const ALL: [Self; 5] = [
+        Self::Memory,
+        Self::Redis(RedisFlavour::Redis7),
+        Self::Redis(RedisFlavour::Valkey9),
+        Self::Nats(NatsFlavour::Nats2_9),
+        Self::Nats(NatsFlavour::Nats2_15),
+    ];
+
+    /// The name for tests and command lines: `redis7`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis(flavour) => flavour.label(),
+            Self::Nats(flavour) => flavour.label(),
+        }
+    }
+
+    /// The transport of that label; `redis`, `valkey` and `nats` are the newest of theirs.
+    #[must_use]
+    pub fn named(label: &str) -> Option<Self> {
+        match label {
+            "redis" => Some(Self::Redis(RedisFlavour::Redis7)),
+            "valkey" => Some(Self::Redis(RedisFlavour::Valkey9)),
+            "nats" => Some(Self::Nats(NatsFlavour::Nats2_15)),
+            "redis6" => Some(Self::Redis(RedisFlavour::Redis6)),
+            _ => Self::ALL.into_iter().find(|transport| transport.label() == label),
+        }
+    }
+
+    /// Starts a fresh medium, with a password where it knows any.
+    ///
+    /// # Errors
+    ///
+    /// It does not start; where its program is missing, the error names what installs it.
+    pub async fn start(self) -> Outcome<Arc<dyn Fixture>> {
+        Ok(match self {
+            Self::Memory => Arc::new(MemoryFixture::start().await?),
+            Self::Redis(flavour) => Arc::new(RedisFixture::with_password(flavour).await?),
+            Self::Nats(flavour) => Arc::new(NatsFixture::with_password(flavour).await?),
+        })
+    }
+}
