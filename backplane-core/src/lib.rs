@@ -37,13 +37,14 @@
 //! # An envelope's way
 //!
 //! ```text
-//! try_publish ─ size, room, number ─ local sinks ─ queue ─ batch ─ Session::write ─▶ broker
-//! broker ─▶ Inbound::frame ─ header ─ own echo? ─ interest? ─ sinks
+//! try_publish ─ size, room ─ local sinks ─ number, retain ─ queue ─ batch ─ Session::write ─▶ broker
+//! broker ─▶ Inbound::frame ─ header ─ own echo? ─ interest? ─ numbers ─ sinks
 //! ```
 //!
 //! One supervisor task per node owns the connection: it connects, subscribes all that is desired,
 //! proves with a probe of its own that the link delivers, declares it [`Link::Up`], and starts over
-//! whenever it fails. While it is down, local sinks are served and publishers are told.
+//! whenever it fails. While it is down, local sinks are served, and what is for others is buffered or
+//! refused, as [`Outage`] says.
 
 mod backplane;
 mod codec;

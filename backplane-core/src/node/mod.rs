@@ -1,7 +1,7 @@
 //! The pipeline that every transport shares.
 //!
-//! Publishing: check size and room → number → local sinks → queue → wire. Receiving: header → drop
-//! the own echo → interest → sinks. One supervisor task owns the connection.
+//! Publishing: check size and room → local sinks → number and retain → queue → wire. Receiving: header →
+//! drop the own echo → interest → numbers → sinks. One supervisor task owns the connection.
 
 mod batch;
 mod conversation;

@@ -151,7 +151,7 @@ impl Shared {
         }
     }
 
-    /// An envelope of another node: numbers → interest → sinks.
+    /// An envelope of another node: interest → numbers → sinks.
     fn arrived(
         &self,
         parts: TopicParts<'_>,
