@@ -1,8 +1,9 @@
 //! How fast envelopes of 256 bytes get from one node to another, beside what a client of the broker
 //! does without us.
 //!
-//! `cargo bench -p backplane-tests --bench transport [-- --messages 400000 --repeats 7]`
+//! `cargo bench -p backplane-tests --bench transport [-- --messages 400000 --repeats 7 --only repaired]`
 //!
+//! `--only` leaves out whoever's name does not contain it.
 //! Each run publishes all messages as fast as it may and ends when the last has been delivered.
 //! Contenders take turns within each repeat, so that whatever else the machine does meets all of
 //! them; the medians are shown. To add one, implement [`Contender`] and list it in `contenders`.
@@ -56,12 +57,14 @@ struct Group {
 }
 
 fn main() -> Result<(), Failure> {
-    let messages = option("--messages")?.unwrap_or(200_000);
-    let repeats = option("--repeats")?.unwrap_or(7).max(1);
+    let messages = number("--messages")?.unwrap_or(200_000);
+    let repeats = number("--repeats")?.unwrap_or(7).max(1);
+    let only = option("--only").unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         print_machine();
-        for group in [redis().await?] {
+        for mut group in [redis().await?] {
+            group.contenders.retain(|contender| contender.name().contains(&only));
             println!(
                 "\n{}: {messages} messages of {} bytes, median of {repeats} runs",
                 group.broker.name(),
@@ -75,9 +78,12 @@ fn main() -> Result<(), Failure> {
 }
 
 /// The value that follows `name` on the command line.
-fn option(name: &str) -> Result<Option<u64>, Failure> {
-    let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
-    let value = arguments.next().map(|value| value.parse());
+fn option(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
+}
+
+fn number(name: &str) -> Result<Option<u64>, Failure> {
+    let value = option(name).map(|value| value.parse());
     Ok(value.transpose().map_err(|error| format!("{name} needs a number: {error}"))?)
 }
 

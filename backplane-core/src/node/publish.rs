@@ -24,6 +24,10 @@ const TOPIC_LANES: usize = 16;
 /// What is worthless later has outcomes of its own: they come out of turn.
 const TRANSIENT: usize = TOPIC_LANES;
 
+/// Places of the queue that no publisher takes: what nodes say to each other never waits for room, so
+/// a node that publishes as fast as it can still answers.
+const RESERVED: usize = 2048;
+
 /// All lanes.
 pub(super) const LANES: usize = TOPIC_LANES + 1;
 
@@ -56,7 +60,7 @@ struct Lane {
 
 impl Outbound {
     pub(super) fn new(options: &NodeOptions) -> (Self, mpsc::Receiver<Queued>) {
-        let (queue, queued) = mpsc::channel(options.queue_envelopes.max(1));
+        let (queue, queued) = mpsc::channel(options.queue_envelopes.max(1) + RESERVED);
         let capacity = usize::try_from(options.queue_bytes.as_u64())
             .unwrap_or(usize::MAX)
             .min(u32::MAX as usize)
@@ -92,12 +96,17 @@ impl Outbound {
             if self.queue.is_closed() || self.room.is_closed() {
                 return Err(PublishError::Closed);
             }
-            let fits = self.queue.capacity() > 0 && self.room.available_permits() >= permits;
+            let fits = self.has_place() && self.room.available_permits() >= permits;
             if fits && !self.outage_is_full(cost) {
                 return Ok(());
             }
             freed.await;
         }
+    }
+
+    /// Whether a publisher may take another place: one in each lane at most does so beyond the bound.
+    fn has_place(&self) -> bool {
+        self.queue.capacity() > RESERVED
     }
 
     /// Whether the buffer for an outage refuses an envelope of this cost.
@@ -146,10 +155,10 @@ impl Outbound {
     }
 
     /// Queues what a node says to another. Where the queue is full, or was closed, it comes back; what
-    /// is sent again leaves half of the queue to what is new.
+    /// is sent again leaves half of the reserve to the rest.
     pub(super) fn say(&self, envelope: Envelope) -> Result<(), Box<Envelope>> {
         let resent = envelope.kind == Kind::Resent;
-        if resent && self.queue.capacity() < self.queue.max_capacity() / 2 {
+        if resent && self.queue.capacity() < RESERVED / 2 {
             return Err(Box::new(envelope));
         }
         let queued = self.queue.try_send(Queued::control(envelope));
@@ -209,10 +218,11 @@ impl Shared {
         if !up && outbound.outage_is_full(cost) {
             return Err(self.full(envelope));
         }
+        let has_place = outbound.has_place();
         let place = match outbound.queue.try_reserve() {
-            Ok(place) => place,
+            Ok(place) if has_place => place,
             Err(mpsc::error::TrySendError::Closed(())) => return Err(PublishError::Closed),
-            Err(mpsc::error::TrySendError::Full(())) => return Err(self.full(envelope)),
+            _ => return Err(self.full(envelope)),
         };
         let permits = outbound.permits(cost);
         let room = match outbound.room.try_acquire_many(permits) {

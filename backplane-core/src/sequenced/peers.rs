@@ -215,8 +215,8 @@ impl Peers {
         }))
     }
 
-    /// Another node has said that it lives. Answers it where it asks, and asks it who it is where it
-    /// has not said so yet. Returns whether it was met by this.
+    /// Another node has said that it lives. Answers it where it asks. Returns whether it was met by
+    /// this.
     pub(super) fn heard(
         &mut self,
         node: NodeId,
@@ -280,6 +280,24 @@ impl Peers {
             actions.push(Action::Send(node, Control::Alive(answer(known_since))));
         }
         met
+    }
+
+    /// Asks a node who it is where it has not said so yet, unless it was asked a moment ago.
+    pub(super) fn introduce(
+        &mut self,
+        node: NodeId,
+        now: Moment,
+        hello: impl FnOnce() -> Alive,
+        actions: &mut Vec<Action>,
+    ) {
+        let unmet = self.known.get_mut(&node).filter(|known| known.before.is_none());
+        if self.up
+            && let Some(known) = unmet
+            && known.alive
+            && due(&mut known.asked, now)
+        {
+            actions.push(Action::Send(node, Control::Alive(hello())));
+        }
     }
 
     /// It has taken its leave at this position.

@@ -116,11 +116,14 @@ impl Receiver {
             if track.baseline.is_none() && (sequence.number == track.next || !rules.hold) {
                 track.deliver(envelope, place.now, told);
             } else {
-                let room = place.waiting.bytes.load(Ordering::Relaxed) < MOST_HELD_BYTES;
-                if !track.hold(envelope, room) {
+                let room = track.has_room()
+                    && place.waiting.bytes.load(Ordering::Relaxed) < MOST_HELD_BYTES;
+                // Where nothing is asked for yet, what waits begins to be delivered instead.
+                let keep = room || track.baseline == Some(Baseline::Unmet);
+                if !track.hold(envelope, keep) {
                     place.waiting.full.fetch_add(1, Ordering::Relaxed);
                 }
-                track.resolve(rules);
+                track.resolve(room, rules);
             }
             track.advance(place.now, told);
         });
@@ -206,7 +209,7 @@ impl Receiver {
     ) {
         let rules = self.rules;
         let unmet = |(key, track): (&(NodeId, Topic), &Track)| {
-            let waits = key.0 == origin && track.baseline == Some(Baseline::Unmet);
+            let waits = key.0 == origin && track.is_unmet();
             waits.then(|| (key.1.clone(), track.stamp))
         };
         for (topic, stamp) in self.tracks.iter().filter_map(unmet).collect::<Vec<_>>() {
@@ -215,8 +218,8 @@ impl Receiver {
             };
             let place = surroundings.at(origin, &topic, stamp);
             self.change(place, actions, |track| {
-                track.meet(floor);
-                track.resolve(rules);
+                track.meet(floor, &mut |event| local.tell(&topic, event));
+                track.resolve(true, rules);
                 track.advance(place.now, &mut |event| local.tell(&topic, event));
             });
         }

@@ -142,8 +142,23 @@ impl Sequencer {
     ) {
         let topic = envelope.topic.clone();
         let place = self.surroundings(now).at(origin, &topic, stamp);
-        let contact = || self.peers().contact(origin, stamp);
+        let mut first = false;
+        let contact = || {
+            first = true;
+            self.peers().contact(origin, stamp)
+        };
         self.receiver(&topic).receive(place, envelope, contact, actions, told);
+        if first {
+            self.introduce(origin, now, actions);
+        }
+    }
+
+    /// Asks a node at once who it is if that is not known: what it publishes may have to wait for the
+    /// answer.
+    fn introduce(&self, origin: NodeId, now: Moment, actions: &mut Vec<Action>) {
+        const NOTHING_SENT: u64 = 0; // Nothing is known here of what was, and nothing need be said.
+        let hello = || self.alive(Phase::Hello { first: false }, NOTHING_SENT, now);
+        self.peers().introduce(origin, now, hello, actions);
     }
 
     /// This node's word that it lives. Everything up to `position` was sent before.
@@ -224,7 +239,7 @@ impl Sequencer {
                 self.gone(origin, now, local, actions);
             }
             Phase::Leaving => self.say_farewells(actions),
-            _ => {}
+            _ => self.introduce(origin, now, actions),
         }
     }
 

@@ -11,8 +11,10 @@ use crate::{
     envelope::{Envelope, Kind, Sequence},
 };
 
-/// The most envelopes of one track that wait behind a hole. What finds no room is asked for later.
-const MOST_HELD: usize = 16_384;
+/// The most envelopes of one track that wait behind a hole: twice what an origin retains unless told
+/// otherwise, so that it says that the hole will stay before there is no room any more. What finds none
+/// is asked for later.
+const MOST_HELD: usize = 32_768;
 
 /// The place of a receiver in what one origin publishes on one topic.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub(super) struct Track {
     pub(super) held_bytes: usize,
     /// Where `next` is not known yet: the position behind which everything is due, once known.
     pub(super) baseline: Option<Baseline>,
+    /// Delivery began before the origin had said where it stood: the predecessor of what came first.
+    unproven: Option<u64>,
     pub(super) open: Option<Open>,
     pub(super) used: Moment,
 }
@@ -80,6 +84,7 @@ impl Track {
             held: BTreeMap::new(),
             held_bytes: 0,
             baseline: None,
+            unproven: None,
             open: None,
             used: now,
         }
@@ -89,6 +94,7 @@ impl Track {
     pub(super) fn await_baseline(&mut self, stamp: u64, baseline: Baseline) {
         self.stamp = stamp;
         self.baseline = Some(baseline);
+        self.unproven = None;
         self.confirmed = false;
         self.expected = None;
         self.held.clear();
@@ -122,13 +128,27 @@ impl Track {
         self.held.last_key_value().map_or(0, |(number, _)| *number)
     }
 
-    /// The first that is held is due, if nothing was published between the subscription and it.
-    pub(super) fn resolve(&mut self, rules: Rules) {
-        let Some(Baseline::After(floor)) = self.baseline else { return };
+    /// The first that is held is due, if nothing was published between the subscription and it. That is
+    /// not known while the origin is silent; but it is not waited for in vain, and once there is no
+    /// `room` any more it is only found out afterwards.
+    pub(super) fn resolve(&mut self, room: bool, rules: Rules) {
         let first = self.held.first_key_value().and_then(|(_, envelope)| envelope.sequence);
-        if let Some(first) = first.filter(|it| it.predecessor <= floor || !rules.first_contact) {
-            self.begin(first.epoch, first.number);
+        let (Some(first), Some(baseline)) = (first, self.baseline) else { return };
+        match baseline {
+            Baseline::After(floor) if first.predecessor <= floor || !rules.first_contact => {
+                self.begin(first.epoch, first.number);
+            }
+            Baseline::Unmet if first.predecessor == 0 || !room => {
+                self.begin(first.epoch, first.number);
+                self.unproven = Some(first.predecessor);
+            }
+            _ => {}
         }
+    }
+
+    /// Whether the origin has yet to say where it stood when the topic was subscribed.
+    pub(super) fn is_unmet(&self) -> bool {
+        self.baseline == Some(Baseline::Unmet) || self.unproven.is_some()
     }
 
     /// Nothing was published since the subscription, up to this number.
@@ -171,7 +191,14 @@ impl Track {
     }
 
     /// The origin has said where it stood when the topic was subscribed.
-    pub(super) fn meet(&mut self, floor: u64) {
+    pub(super) fn meet(&mut self, floor: u64, told: &mut impl FnMut(Told)) {
+        if let Some(predecessor) = self.unproven.take() {
+            self.floor = floor;
+            if predecessor > floor {
+                told(Told::Lost(self.peer.node, None));
+            }
+            return;
+        }
         let floor = floor.max(self.position);
         self.baseline = Some(Baseline::After(floor));
         self.expected = self.expected.filter(|it| it.position > floor || !self.held.is_empty());
@@ -221,6 +248,11 @@ impl Track {
         told(Told::Message(envelope, repaired));
     }
 
+    /// Whether another one may wait behind a hole.
+    pub(super) fn has_room(&self) -> bool {
+        self.held.len() < MOST_HELD
+    }
+
     /// Keeps what is ahead of a hole. Returns whether there was room.
     pub(super) fn hold(&mut self, envelope: Envelope, room: bool) -> bool {
         let Some(Sequence { epoch, number, position, .. }) = envelope.sequence else { return true };
@@ -230,7 +262,7 @@ impl Track {
             self.known = self.known.max(number);
             self.confirmed = false;
         }
-        if !room || self.held.len() >= MOST_HELD {
+        if !room {
             return false;
         }
         self.held_bytes += envelope.cost();
@@ -248,7 +280,7 @@ impl Track {
             self.deliver(envelope, now, told);
             self.progress();
         }
-        if self.next > self.known {
+        if !self.has_hole() {
             self.open = None;
         }
     }
@@ -270,7 +302,7 @@ impl Track {
 
     /// Whether something is missing.
     pub(super) const fn has_hole(&self) -> bool {
-        self.baseline.is_some() || self.next <= self.known
+        self.baseline.is_some() || self.unproven.is_some() || self.next <= self.known
     }
 
     /// What to ask for now, if it is time.
@@ -290,6 +322,7 @@ impl Track {
         match self.baseline {
             Some(Baseline::Unmet) => None,
             Some(Baseline::After(position)) => Some((Start::After { position }, u64::MAX)),
+            None if self.next > self.known => None,
             None => {
                 // What is held need not come again.
                 let until = self.held.keys().next().map_or(self.known, |first| first - 1);
@@ -363,6 +396,9 @@ impl Track {
     pub(super) fn give_up(&mut self, now: Moment, told: &mut impl FnMut(Told)) -> bool {
         if !self.has_hole() {
             return false;
+        }
+        if self.unproven.take().is_some_and(|predecessor| predecessor > 0) {
+            told(Told::Lost(self.peer.node, None));
         }
         if self.baseline.take().is_some() {
             told(Told::Lost(self.peer.node, None));

@@ -419,3 +419,28 @@ fn seeds_that_found_bugs() {
         }
     }
 }
+
+#[test]
+fn an_origin_that_does_not_say_where_it_stood_is_not_waited_for_beyond_the_bound() {
+    const MORE: u64 = 32_768 + 10;
+    let mut world = World::new(7, Faults::none(), Rules::ALL);
+    let silent = Rc::new(Cell::new(true));
+    let is_silent = Rc::clone(&silent);
+    world.meddle = Some(Box::new(move |to, envelope| {
+        let introduces = matches!(control(envelope), Some(Control::Alive(_)));
+        if introduces && to == RECEIVER && is_silent.get() { Way::Lost } else { Way::Straight }
+    }));
+    seconds(&mut world, 1);
+    publish(&mut world, 3);
+    seconds(&mut world, 1);
+    world.subscribe(RECEIVER, TOPIC);
+    world.pass(Duration::from_millis(300));
+    publish(&mut world, MORE);
+    world.pass(Duration::from_millis(300));
+    let all: Vec<Saw> = (4..4 + MORE).map(Got).collect();
+    assert_eq!(saw(&world, RECEIVER, ORIGIN), all);
+    // Once it speaks: for all it knows, the three before may have been due as well.
+    silent.set(false);
+    seconds(&mut world, 3);
+    assert_eq!(saw(&world, RECEIVER, ORIGIN)[all.len()..], [Unsure]);
+}
