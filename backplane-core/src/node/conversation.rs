@@ -107,8 +107,9 @@ impl Shared {
                     self.interest.tell_all(&Event::OriginLost { origin });
                     continue;
                 }
-                Action::Resend(_, envelope) => {
+                Action::Resend(_, mut envelope) => {
                     self.counters.resent.add(1);
+                    envelope.origin = Some(self.id);
                     *envelope
                 }
             };

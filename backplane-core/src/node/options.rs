@@ -76,7 +76,8 @@ pub struct Retention {
     pub topic_bytes: ByteSize,
     /// The most bytes in all. Default 64 MiB.
     pub bytes: ByteSize,
-    /// How long. Default 60 s: most brokers are restarted, and most links heal, in less.
+    /// How long, at most; and hardly less, as what was published within a thirty-second part of this time
+    /// is forgotten together. Default 60 s: most brokers are restarted, and most links heal, in less.
     pub age: Duration,
     /// The most topics whose numbers are remembered. Default 131,072. Beyond it the topic that was
     /// idle for longest is forgotten, and starts with new numbers when it is used again.

@@ -10,7 +10,7 @@ use super::Shared;
 use crate::{
     Envelope, LinkError, NodeId, Topic,
     codec::{self, DecodeError, Header},
-    envelope::Kind,
+    envelope::{Kind, Sequence},
     interest::Interested,
     topic::TopicParts,
 };
@@ -78,7 +78,9 @@ impl Inbound {
                 Kind::Probe => {}
                 Kind::Control => shared.control(origin, &envelope.topic, &envelope.body),
                 Kind::Message | Kind::Resent => {
-                    shared.arrived(envelope.topic.as_parts(), origin, |_| envelope.clone());
+                    let sequence = envelope.sequence.as_ref();
+                    let topic = envelope.topic.as_parts();
+                    shared.arrived(topic, origin, envelope.kind, sequence, |_| envelope.clone());
                 }
             }
         });
@@ -139,15 +141,18 @@ impl Shared {
                 let TopicParts { hub, kind, name } = header.topic;
                 self.control(origin, &Topic::new(hub, kind, name), body);
             }
-            Kind::Message | Kind::Resent => self.arrived(header.topic, origin, |topic| {
-                let mut envelope = Envelope::new(topic, body.clone())
-                    .except(header.except.iter().copied())
-                    .trace(header.trace.map(Arc::from));
-                envelope.origin = Some(origin);
-                envelope.kind = header.kind;
-                envelope.sequence = header.sequence;
-                envelope
-            }),
+            Kind::Message | Kind::Resent => {
+                let sequence = header.sequence.as_ref();
+                self.arrived(header.topic, origin, header.kind, sequence, |topic| {
+                    let mut envelope = Envelope::new(topic, body.clone())
+                        .except(header.except.iter().copied())
+                        .trace(header.trace.map(Arc::from));
+                    envelope.origin = Some(origin);
+                    envelope.kind = header.kind;
+                    envelope.sequence = header.sequence;
+                    envelope
+                });
+            }
         }
     }
 
@@ -156,6 +161,8 @@ impl Shared {
         &self,
         parts: TopicParts<'_>,
         origin: NodeId,
+        kind: Kind,
+        sequence: Option<&Sequence>,
         envelope: impl FnOnce(Topic) -> Envelope,
     ) {
         let counters = self.counters.kind(parts.kind);
@@ -163,16 +170,21 @@ impl Shared {
         let Some(Interested { topic, sinks, stamp }) = self.interest.sinks(parts) else {
             return self.counters.uninterested.add(1);
         };
-        let envelope = envelope(topic);
-        if envelope.sequence.is_none() || !self.sequencer.numbers() {
-            self.deliver(&sinks, envelope);
+        let Some(sequence) = sequence.filter(|_| self.sequencer.numbers()) else {
+            self.deliver(&sinks, envelope(topic));
+            return;
+        };
+        let now = self.coarse_now();
+        let resent = kind == Kind::Resent;
+        if !resent && let Some(_lane) = self.sequencer.passes(origin, &topic, stamp, sequence, now)
+        {
+            self.deliver(&sinks, envelope(topic));
             return;
         }
-        let resent = envelope.kind == Kind::Resent;
         let mut actions = Vec::new();
-        let topic = envelope.topic.clone();
         let mut told = |told| self.tell_numbered(&topic, &sinks, told);
-        self.sequencer.receive(origin, stamp, envelope, self.coarse_now(), &mut actions, &mut told);
+        let envelope = envelope(topic.clone());
+        self.sequencer.receive(origin, stamp, envelope, now, &mut actions, &mut told);
         self.act(actions);
         if resent {
             self.restore();

@@ -1,5 +1,7 @@
 //! The sending half: numbers, retention, watermarks, and sending again.
 
+mod numbered;
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -14,28 +16,25 @@ use hashbrown::HashMap;
 use super::{Action, Hashing, Moment, Rules};
 use crate::{
     NodeId, Topic,
-    codec::{Answer, Control, Listed, Part, Start, Watermark},
-    envelope::{Envelope, Kind, Sequence},
+    codec::{Answer, Control, Listed, Start, Watermark},
+    envelope::{Envelope, Sequence},
     node::Retention,
 };
+#[cfg(test)]
+pub(super) use numbered::LIFE;
+use numbered::{Limits, Numbered, PLACE};
+use room::Room;
 
 /// How long a topic is silent before its first watermark, and its second.
 const WATERMARKS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(2)];
-
-/// The most envelopes, and bytes, that answer one request.
-const WINDOW: u64 = 512;
-const WINDOW_BYTES: usize = 256 * 1024;
 
 /// What all lanes of a node have in common.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// The position of the newest envelope of this node.
     pub(super) position: AtomicU64,
-    pub(super) envelopes: AtomicUsize,
-    pub(super) bytes: AtomicUsize,
     /// Bytes that lanes hold beyond their own shares.
     common: AtomicUsize,
-    pub(super) topics: AtomicUsize,
     /// The last position of a topic that was forgotten before anyone could know where it ended. Told with
     /// every heartbeat.
     pub(super) lost_track: AtomicU64,
@@ -54,14 +53,17 @@ pub(super) struct Origin {
     room: Room,
     /// Watermarks of topics that were forgotten early, not sent yet.
     parting: Vec<(Topic, Watermark)>,
-    /// Above this length, `kept` is cleared of what was forgotten.
+    /// Above this length, `chunks` is cleared of what was forgotten.
     skip_at: usize,
     /// Whether the link was up when the clock last ticked.
     up: bool,
     rules: Rules,
     topics: HashMap<Topic, Numbered, Hashing>,
-    /// Everything kept, oldest first, by position. What was forgotten earlier is skipped.
-    kept: VecDeque<(Topic, u64)>,
+    /// Everything kept, oldest first. What was forgotten earlier is skipped.
+    chunks: VecDeque<Chunk>,
+    limits: Limits,
+    /// How many envelopes are kept, without those withdrawn.
+    envelopes: usize,
     /// Topics by the step that is due next: the watermarks, then forgetting.
     due: [VecDeque<Due>; 3],
 }
@@ -76,49 +78,6 @@ impl Held {
     }
 }
 
-/// Half of [`Retention::bytes`] is divided among the lanes, so that a topic in a lane that holds
-/// nothing yet finds room; the other half is for whoever comes first.
-#[derive(Debug)]
-struct Room {
-    share: usize,
-    common: usize,
-    used: usize,
-}
-
-impl Room {
-    fn new(bound: usize, lanes: usize) -> Self {
-        let share = bound / 2 / lanes;
-        Self { share, common: bound - share * lanes, used: 0 }
-    }
-
-    const fn beyond(&self, used: usize) -> usize {
-        used.saturating_sub(self.share)
-    }
-
-    /// Returns whether there is room.
-    fn take(&mut self, cost: usize, held: &Held) -> bool {
-        let more = self.beyond(self.used + cost) - self.beyond(self.used);
-        let fits = |common: usize| Some(common + more).filter(|it| *it <= self.common);
-        let (set, get) = (Ordering::AcqRel, Ordering::Acquire);
-        if more > 0 && held.common.fetch_update(set, get, fits).is_err() {
-            return false;
-        }
-        self.used += cost;
-        held.bytes.fetch_add(cost, set);
-        true
-    }
-
-    fn give_back(&mut self, cost: usize, held: &Held) {
-        let less = self.beyond(self.used) - self.beyond(self.used - cost);
-        self.used -= cost;
-        held.common.fetch_sub(less, Ordering::AcqRel);
-        held.bytes.fetch_sub(cost, Ordering::AcqRel);
-    }
-}
-
-/// What a withdrawn envelope's place costs.
-const PLACE: usize = 64;
-
 /// The most watermarks of forgotten topics that wait to be sent, per lane.
 const MOST_PARTING: usize = 1024;
 
@@ -128,62 +87,32 @@ struct Due {
     topic: Topic,
 }
 
+/// A run of envelopes of one topic that is forgotten as a whole.
 #[derive(Debug)]
-struct Numbered {
-    last: Watermark,
-    /// When it was last used, or its last watermark sent: the next step counts from then.
-    since: Moment,
-    /// Which of [`Origin::due`] holds it.
-    step: usize,
-    /// The newest of its envelopes, without a hole in their numbers.
-    kept: VecDeque<Kept>,
-    bytes: usize,
-    /// The position of the newest that is not kept any more.
-    forgotten: u64,
-}
-
-#[derive(Debug)]
-struct Kept {
+struct Chunk {
+    topic: Topic,
+    /// The position of its first.
     position: u64,
+    /// When that was published.
     at: Moment,
-    cost: usize,
-    /// None where its publisher was told that no other node gets it.
-    envelope: Option<Envelope>,
-}
-
-/// A step of its own, so that the first use finds that none is due yet.
-const UNUSED: usize = usize::MAX;
-
-impl Numbered {
-    const fn new(epoch: u64) -> Self {
-        Self {
-            last: Watermark { epoch, number: 0, position: 0 },
-            since: Moment::ZERO,
-            step: UNUSED,
-            kept: VecDeque::new(),
-            bytes: 0,
-            forgotten: 0,
-        }
-    }
-
-    /// The number of the first that is kept.
-    fn first(&self) -> u64 {
-        self.last.number + 1 - self.kept.len() as u64
-    }
 }
 
 impl Origin {
     pub(super) fn new(retention: Retention, lanes: usize, rules: Rules) -> Self {
+        let room = Room::new(bytes(retention.bytes), lanes);
+        let most_bytes = bytes(retention.topic_bytes).min(room.share);
         Self {
             most_topics: (retention.topics / lanes).max(1),
-            room: Room::new(bytes(retention.bytes), lanes),
+            limits: Limits::new(retention.topic_envelopes, most_bytes, retention.age),
+            room,
             parting: Vec::new(),
             skip_at: 0,
             up: false,
             retention,
             rules,
             topics: HashMap::default(),
-            kept: VecDeque::new(),
+            chunks: VecDeque::new(),
+            envelopes: 0,
             due: Default::default(),
         }
     }
@@ -196,104 +125,84 @@ impl Origin {
             && cost <= bytes(self.retention.topic_bytes)
             && self.make_room(cost, held);
         let topic = &envelope.topic;
-        if !self.topics.contains_key(topic) {
-            while self.topics.len() >= self.most_topics && self.forget_idlest(held) {}
-            held.topics.fetch_add(1, Ordering::Relaxed);
-            self.topics.insert(topic.clone(), Numbered::new(position));
-        }
-        let Some(numbered) = self.topics.get_mut(topic) else { return };
+        let numbered = match self.topics.get_mut(topic) {
+            Some(numbered) => numbered,
+            None => {
+                while self.topics.len() >= self.most_topics && self.forget_idlest(held) {}
+                self.topics.entry(topic.clone()).or_insert(Numbered::new(position))
+            }
+        };
         if numbered.step != 0 {
             numbered.step = 0;
             self.due[0].push_back(Due { at: now + WATERMARKS[0], topic: topic.clone() });
         }
-        let predecessor = numbered.last.position;
-        numbered.since = now;
-        numbered.last.number += 1;
-        numbered.last.position = position;
-        let Watermark { epoch, number, .. } = numbered.last;
-        envelope.sequence = Some(Sequence { epoch, number, position, predecessor });
+        envelope.sequence = Some(numbered.number(position, now));
         if !has_room {
-            // What is kept has no hole, so nothing before it is kept either.
-            while !numbered.kept.is_empty() {
-                numbered.forget_first(&mut self.room, held);
-            }
-            numbered.forgotten = position;
+            self.envelopes -= numbered.keep_none(&mut self.room, held);
             return;
         }
-        held.envelopes.fetch_add(1, Ordering::Relaxed);
-        numbered.kept.push_back(Kept { position, at: now, cost, envelope: Some(envelope.clone()) });
-        numbered.bytes += cost;
+        self.envelopes += 1;
+        if numbered.keep(envelope, cost, now, self.limits) {
+            let topic = envelope.topic.clone();
+            self.chunks.push_back(Chunk { topic, position, at: now });
+        }
         while numbered.kept.len() > self.retention.topic_envelopes
             || numbered.bytes > bytes(self.retention.topic_bytes)
         {
-            numbered.forget_first(&mut self.room, held);
+            self.envelopes -= numbered.forget_chunk(&mut self.room, held);
         }
-        self.kept.push_back((envelope.topic.clone(), position));
-        if self.kept.len() > self.skip_at {
+        if self.chunks.len() > self.skip_at {
             self.skip_forgotten();
         }
     }
 
-    /// Drops places of what topics have forgotten by themselves. At least as many are added before the
-    /// next time as are looked at now.
+    /// Drops chunks that topics have forgotten by themselves. At least as many are added before the next
+    /// time as are looked at now.
     fn skip_forgotten(&mut self) {
         let topics = &self.topics;
-        self.kept.retain(|(topic, position)| {
-            let numbered = topics.get(topic);
-            numbered
-                .is_some_and(|it| it.kept.front().is_some_and(|kept| kept.position <= *position))
+        self.chunks.retain(|chunk| {
+            topics.get(&chunk.topic).is_some_and(|numbered| numbered.keeps(chunk.position))
         });
-        self.skip_at = (2 * self.kept.len()).max(1024);
+        self.skip_at = (2 * self.chunks.len()).max(1024);
     }
 
     /// Forgets the oldest of this lane until there is room, or nothing is left here.
     fn make_room(&mut self, cost: usize, held: &Held) -> bool {
         while !self.room.take(cost, held) {
-            let Some((topic, position)) = self.kept.pop_front() else { return false };
-            self.forget_through(&topic, position, held);
+            let Some(chunk) = self.chunks.pop_front() else { return false };
+            self.forget_chunk(&chunk, held);
         }
         true
     }
 
-    fn forget_through(&mut self, topic: &Topic, position: u64, held: &Held) {
-        let Some(numbered) = self.topics.get_mut(topic) else { return };
-        while numbered.kept.front().is_some_and(|kept| kept.position <= position) {
-            numbered.forget_first(&mut self.room, held);
+    fn forget_chunk(&mut self, chunk: &Chunk, held: &Held) {
+        let numbered = self.topics.get_mut(&chunk.topic);
+        if let Some(numbered) = numbered.filter(|it| it.begins_at(chunk.position)) {
+            self.envelopes -= numbered.forget_chunk(&mut self.room, held);
         }
     }
 
     /// What the publisher was told that no other node gets is never sent.
     pub(super) fn withdraw(&mut self, topic: &Topic, sequence: Sequence, held: &Held) {
-        let Some(numbered) = self.topics.get_mut(topic) else { return };
-        if numbered.last.epoch != sequence.epoch {
-            return;
-        }
-        let Some(index) = sequence.number.checked_sub(numbered.first()) else { return };
-        if let Some(kept) = numbered.kept.get_mut(index as usize)
-            && kept.envelope.take().is_some()
+        if let Some(numbered) = self.topics.get_mut(topic)
+            && numbered.withdraw(sequence, &mut self.room, held)
         {
-            let freed = kept.cost - PLACE;
-            kept.cost = PLACE;
-            numbered.bytes -= freed;
-            self.room.give_back(freed, held);
-            held.envelopes.fetch_sub(1, Ordering::Relaxed);
+            self.envelopes -= 1;
         }
+    }
+
+    /// How many envelopes, bytes and topics this lane holds.
+    pub(super) fn holding(&self) -> (usize, usize, usize) {
+        (self.envelopes, self.room.used, self.topics.len())
     }
 
     /// Forgets what is too old, and says where silent topics ended: not while the link is down, as
     /// nobody would hear it.
     pub(super) fn tick(&mut self, now: Moment, up: bool, held: &Held, actions: &mut Vec<Action>) {
         self.up = up;
-        while let Some((topic, position)) = self.kept.front().cloned() {
-            let young = self.topics.get(&topic).is_some_and(|numbered| {
-                let kept = numbered.kept.partition_point(|kept| kept.position < position);
-                numbered.kept.get(kept).is_some_and(|it| it.at + self.retention.age > now)
-            });
-            if young {
-                break;
-            }
-            self.kept.pop_front();
-            self.forget_through(&topic, position, held);
+        while self.chunks.front().is_some_and(|chunk| chunk.at + self.retention.age <= now) {
+            let Some(chunk) = self.chunks.pop_front() else { break };
+            self.forget_chunk(&chunk, held);
         }
         for step in (0..self.due.len()).filter(|_| up) {
             while self.due[step].front().is_some_and(|due| due.at <= now) {
@@ -371,11 +280,8 @@ impl Origin {
 
     fn forget(&mut self, topic: &Topic, held: &Held) {
         if let Some(mut numbered) = self.topics.remove(topic) {
-            while !numbered.kept.is_empty() {
-                numbered.forget_first(&mut self.room, held);
-            }
+            self.envelopes -= numbered.forget_all(&mut self.room, held);
             held.forgotten.fetch_max(numbered.last.position, Ordering::AcqRel);
-            held.topics.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -415,13 +321,9 @@ impl Origin {
             let (from, uncertain) = match start {
                 Start::Number { epoch, from } if epoch == numbered.last.epoch => (from, false),
                 Start::Number { .. } => return None,
-                Start::After { position } => {
-                    let index = numbered.kept.partition_point(|kept| kept.position <= position);
-                    (numbered.first() + index as u64, numbered.forgotten > position)
-                }
+                Start::After { position } => numbered.first_after(position),
             };
-            let via = Topic::node("", asker);
-            let mut part = numbered.send_again(asker, &via, from.max(1), through, actions);
+            let mut part = numbered.send_again(&topic, asker, from.max(1), through, actions);
             part.uncertain = uncertain;
             if let Start::After { position } = start
                 && position < numbered.last.epoch
@@ -433,63 +335,6 @@ impl Origin {
             Some(part)
         });
         actions.push(Action::Send(asker, Control::Answer(Answer { topic, start, part })));
-    }
-}
-
-impl Numbered {
-    fn forget_first(&mut self, room: &mut Room, held: &Held) {
-        let Some(kept) = self.kept.pop_front() else { return };
-        self.forgotten = kept.position;
-        self.bytes -= kept.cost;
-        room.give_back(kept.cost, held);
-        if kept.envelope.is_some() {
-            held.envelopes.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    fn send_again(
-        &self,
-        asker: NodeId,
-        via: &Topic,
-        from: u64,
-        through: u64,
-        actions: &mut Vec<Action>,
-    ) -> Part {
-        let first = self.first();
-        let through = through.min(self.last.number);
-        let mut missing: Vec<(u64, u64)> = Vec::new();
-        // What was forgotten costs nothing to say.
-        if from < first && from <= through {
-            missing.push((from, through.min(first - 1)));
-        }
-        let start = from.max(first);
-        let mut last = through.min(start.saturating_sub(1));
-        let mut bytes = 0;
-        for number in start..=through {
-            if number - start >= WINDOW || bytes >= WINDOW_BYTES {
-                break;
-            }
-            match self.kept.get((number - first) as usize).and_then(|kept| kept.envelope.as_ref()) {
-                Some(envelope) => {
-                    bytes += envelope.cost();
-                    let mut again = envelope.clone();
-                    again.kind = Kind::Resent;
-                    again.via = Some(via.clone());
-                    actions.push(Action::Resend(asker, Box::new(again)));
-                }
-                None => match missing.last_mut() {
-                    Some((_, end)) if *end + 1 == number => *end = number,
-                    _ => missing.push((number, number)),
-                },
-            }
-            last = number;
-        }
-        let position = match last.checked_sub(first).and_then(|at| self.kept.get(at as usize)) {
-            Some(kept) => kept.position,
-            None => self.forgotten,
-        };
-        let epoch = self.last.epoch;
-        Part { epoch, from, through: last, position, missing, uncertain: false, forgotten: 0 }
     }
 }
 

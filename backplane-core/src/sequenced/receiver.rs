@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{Equivalent, HashMap, HashSet};
 
 use super::{Action, Contact, Hashing, Moment, Rules, Told, Track, track::Baseline};
 use crate::{
@@ -75,6 +75,20 @@ impl Receiver {
         Self { rules, tracks: HashMap::default(), open: HashSet::default() }
     }
 
+    /// Whether this is the next one of a track where nothing is missing, as it nearly always is; then it
+    /// counts as delivered.
+    pub(super) fn passes(&mut self, place: Place<'_>, sequence: &Sequence) -> bool {
+        let key = Borrowed(place.origin, place.topic);
+        match self.tracks.get_mut(&key).filter(|it| it.stamp == place.stamp) {
+            Some(track) if track.is_next(sequence) => {
+                track.peer.saw(sequence.position);
+                track.pass(sequence, place.now);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// A numbered envelope has arrived.
     pub(super) fn receive(
         &mut self,
@@ -85,13 +99,6 @@ impl Receiver {
         told: &mut impl FnMut(Told),
     ) {
         let Some(sequence) = envelope.sequence else { return };
-        // As it nearly always is: the next one, where nothing is missing.
-        if let Some(track) = self.tracks.get_mut(&key(place)).filter(|it| it.stamp == place.stamp)
-            && track.is_next(&sequence)
-        {
-            track.peer.saw(sequence.position);
-            return track.deliver(envelope, place.now, told);
-        }
         if !self.follow(place, contact) {
             return told(Told::Message(envelope, false));
         }
@@ -408,4 +415,14 @@ impl Burden {
 
 fn key(place: Place<'_>) -> (NodeId, Topic) {
     (place.origin, place.topic.clone())
+}
+
+/// A key that need not own its topic to be looked up.
+#[derive(Hash)]
+struct Borrowed<'a>(NodeId, &'a Topic);
+
+impl Equivalent<(NodeId, Topic)> for Borrowed<'_> {
+    fn equivalent(&self, (origin, topic): &(NodeId, Topic)) -> bool {
+        self.0 == *origin && self.1 == topic
+    }
 }

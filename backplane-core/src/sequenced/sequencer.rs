@@ -111,8 +111,7 @@ impl Sequencer {
     ///
     /// The caller sees to it that what is numbered first on a topic is sent first.
     pub(crate) fn publish(&self, envelope: &mut Envelope, now: Moment) {
-        let topic = envelope.topic.clone();
-        self.origin(&topic).publish(envelope, now, &self.held);
+        self.origin(&envelope.topic).publish(envelope, now, &self.held);
     }
 
     /// No other node gets this one, and its publisher was told so.
@@ -128,6 +127,22 @@ impl Sequencer {
     /// A topic is about to be subscribed: the stamp of that subscription.
     pub(crate) fn subscribing(&self) -> u64 {
         self.peers().subscribing()
+    }
+
+    /// Whether an envelope of another node is the next of its topic and nothing is missing before it. If
+    /// so, it is to be delivered before what is returned is dropped, so that nothing overtakes it; else
+    /// [`receive`](Self::receive) sees to it.
+    pub(crate) fn passes(
+        &self,
+        origin: NodeId,
+        topic: &Topic,
+        stamp: u64,
+        sequence: &Sequence,
+        now: Moment,
+    ) -> Option<impl Drop + '_> {
+        let mut lane = self.receiver(topic);
+        let place = self.surroundings(now).at(origin, topic, stamp);
+        lane.passes(place, sequence).then_some(lane)
     }
 
     /// A numbered envelope of another node has arrived on a topic of interest.
@@ -438,12 +453,15 @@ impl Sequencer {
     }
 
     pub(crate) fn holding(&self) -> Holding {
-        Holding {
-            retained: self.held.envelopes.load(Ordering::Relaxed),
-            retained_bytes: self.held.bytes.load(Ordering::Relaxed),
-            topics: self.held.topics.load(Ordering::Relaxed),
-            held_full: self.waiting.full.load(Ordering::Relaxed),
+        let held_full = self.waiting.full.load(Ordering::Relaxed);
+        let mut all = Holding { held_full, ..Holding::default() };
+        for lane in &self.origins {
+            let (retained, retained_bytes, topics) = locked(lane).holding();
+            all.retained += retained;
+            all.retained_bytes += retained_bytes;
+            all.topics += topics;
         }
+        all
     }
 
     fn surroundings(&self, now: Moment) -> Surroundings<'_> {

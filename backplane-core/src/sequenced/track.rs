@@ -237,13 +237,19 @@ impl Track {
         self.confirmed = self.confirmed || last.number >= self.known;
     }
 
-    pub(super) fn deliver(&mut self, envelope: Envelope, now: Moment, told: &mut impl FnMut(Told)) {
-        let Some(Sequence { number, position, .. }) = envelope.sequence else { return };
+    /// This one, which is due, is delivered.
+    pub(super) fn pass(&mut self, sequence: &Sequence, now: Moment) {
+        let Sequence { number, position, .. } = *sequence;
         self.next = number + 1;
         self.position = self.position.max(position);
         self.known = self.known.max(number);
         self.confirmed = false;
         self.used = now;
+    }
+
+    pub(super) fn deliver(&mut self, envelope: Envelope, now: Moment, told: &mut impl FnMut(Told)) {
+        let Some(sequence) = &envelope.sequence else { return };
+        self.pass(sequence, now);
         let repaired = envelope.kind == Kind::Resent;
         told(Told::Message(envelope, repaired));
     }

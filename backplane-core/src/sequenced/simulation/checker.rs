@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Envelope, NodeId,
-    sequenced::{Moment, Told},
+    sequenced::{Moment, Told, origin::LIFE},
 };
 
 /// How old a heartbeat may be when it is the latest, with a few lost.
@@ -278,7 +278,7 @@ pub(super) fn check_kept(nodes: &[Node], book: &Book) -> Result<(), Failure> {
                             let repairable = |(lost, at): &&(u64, Moment)| {
                                 (before + 1..position).contains(lost)
                                     && *at <= told
-                                    && *at + AGE > told
+                                    && *at + AGE - AGE / LIFE > told
                                     && !sender.withdrawn.contains(lost)
                             };
                             if let Some((lost, at)) = published.iter().find(repairable) {

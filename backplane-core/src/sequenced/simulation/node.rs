@@ -146,7 +146,10 @@ impl Node {
             Action::Tell(control) => Some(self.message(Topic::all(""), &control)),
             Action::Mark(topic, control) => Some(self.message(topic, &control)),
             Action::Send(node, control) => Some(self.message(Topic::node("", node), &control)),
-            Action::Resend(_, envelope) => Some(*envelope),
+            Action::Resend(_, mut envelope) => {
+                envelope.origin = Some(self.id);
+                Some(*envelope)
+            }
             Action::OriginLost(_) => None,
         };
         actions.into_iter().filter_map(envelope).collect()
@@ -200,6 +203,14 @@ impl Node {
                 let topic = envelope.topic.clone();
                 if let Some(stamp) = self.own.stamp(&topic) {
                     let mut told = |told| self.own.tell(&topic, told);
+                    if envelope.kind == Kind::Message
+                        && let Some(sequence) = &envelope.sequence
+                        && let Some(_lane) =
+                            self.sequencer.passes(origin, &topic, stamp, sequence, clock)
+                    {
+                        told(Told::Message(envelope, false));
+                        return Vec::new();
+                    }
                     self.sequencer.receive(origin, stamp, envelope, clock, &mut actions, &mut told);
                 }
             }
