@@ -33,6 +33,7 @@
 //!   can go wrong: [`PublishError`], [`Link`], [`Event::Interrupted`].
 //! * To choose a transport: [`Semantics`].
 //! * To write a transport: [`wire`]. [`Node`] turns any [`Wire`](wire::Wire) into a [`Backplane`].
+//! * To test what a bad network does to an application, or to a transport: [`chaos`].
 //!
 //! # An envelope's way
 //!
@@ -47,6 +48,7 @@
 //! refused, as [`Outage`] says.
 
 mod backplane;
+pub mod chaos;
 mod codec;
 mod envelope;
 mod error;
@@ -56,6 +58,7 @@ mod link;
 mod membership;
 mod node;
 mod node_id;
+mod random;
 mod semantics;
 mod sequenced;
 mod stats;

@@ -27,6 +27,9 @@ pub struct Semantics {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Delivery {
+    /// Lost, or twice, at any time, and nobody is told: what [`chaos`](crate::chaos) leaves of a
+    /// transport.
+    BestEffort,
     /// Never twice; lost where a connection fails.
     AtMostOnce,
     /// Never lost while the medium lives; twice where a connection fails.
@@ -42,6 +45,8 @@ pub enum Delivery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Order {
+    /// None: any envelope may overtake any other.
+    None,
     /// Envelopes of one origin on one topic arrive in the order of their publishing.
     PerOriginAndTopic,
 }

@@ -7,7 +7,10 @@ use std::{
     },
 };
 
-use backplane_core::{Envelope, LinkError, Node, NodeOptions, Topic, wire::Inbound};
+use backplane_core::{
+    Envelope, LinkError, Node, NodeOptions, Topic,
+    wire::{Inbound, Wire},
+};
 
 use crate::connection::MemoryWire;
 
@@ -62,7 +65,13 @@ impl Medium {
     /// A new node on this medium that behaves as told.
     #[must_use]
     pub fn node_with(&self, options: NodeOptions) -> Node {
-        Node::start(MemoryWire::new(self.clone()), options)
+        Node::start(self.wire(), options)
+    }
+
+    /// The way onto this medium, for [`Node::start`], bare or within another wire.
+    #[must_use]
+    pub fn wire(&self) -> impl Wire + use<> {
+        MemoryWire::new(self.clone())
     }
 
     /// Disconnects every node and lets none connect, as a broker that was stopped: for tests.
@@ -132,7 +141,9 @@ impl Medium {
     }
 
     pub(crate) fn route(&self, envelope: &Envelope) {
-        self.routes(&envelope.topic).iter().for_each(|member| member.inbound.envelope(envelope));
+        self.routes(envelope.destination())
+            .iter()
+            .for_each(|member| member.inbound.envelope(envelope));
     }
 
     fn routes(&self, topic: &Topic) -> Arc<[Member]> {

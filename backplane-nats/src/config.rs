@@ -1,6 +1,6 @@
 use std::{fmt, path::PathBuf};
 
-use backplane_core::{ConnectError, Node, NodeOptions};
+use backplane_core::{ConnectError, Node, NodeOptions, wire::Wire};
 
 use crate::{
     connection::NatsWire,
@@ -118,9 +118,19 @@ impl NatsConfig {
     ///
     /// Outside of a Tokio runtime.
     pub fn start(self) -> Result<Node, ConnectError> {
-        let servers = self.check()?;
         let options = self.node.clone();
-        Ok(Node::start(NatsWire::new(self, servers), options))
+        Ok(Node::start(self.wire()?, options))
+    }
+
+    /// The way to the servers, for [`Node::start`] within another wire, as
+    /// [`Chaos`](backplane_core::chaos::Chaos) is. [`node`](Self::node) plays no role.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    pub fn wire(self) -> Result<impl Wire, ConnectError> {
+        let servers = self.check()?;
+        Ok(NatsWire::new(self, servers))
     }
 
     fn check(&self) -> Result<Vec<Server>, ConnectError> {

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use backplane_core::{ConnectError, Node, NodeOptions};
+use backplane_core::{ConnectError, Node, NodeOptions, wire::Wire};
 
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
@@ -110,10 +110,20 @@ impl RedisConfig {
     ///
     /// Outside of a Tokio runtime.
     pub fn start(self) -> Result<Node, ConnectError> {
+        let options = self.node.clone();
+        Ok(Node::start(self.wire()?, options))
+    }
+
+    /// The way to the server, for [`Node::start`] within another wire, as
+    /// [`Chaos`](backplane_core::chaos::Chaos) is. [`node`](Self::node) plays no role.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    pub fn wire(self) -> Result<impl Wire, ConnectError> {
         self.check()?;
         let channels = Channels::new(&self.prefix);
-        let wire = RedisWire::new(Endpoint::new(&self)?, self.protocol, channels);
-        Ok(Node::start(wire, self.node))
+        Ok(RedisWire::new(Endpoint::new(&self)?, self.protocol, channels))
     }
 
     fn check(&self) -> Result<(), ConnectError> {

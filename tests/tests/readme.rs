@@ -51,6 +51,7 @@ fn table(columns: &[(&str, Semantics)]) -> String {
 
 fn delivery(it: Delivery) -> &'static str {
     match it {
+        Delivery::BestEffort => "as it may",
         Delivery::AtMostOnce => "at most once",
         Delivery::AtLeastOnce => "at least once",
         Delivery::Repaired => "once; what is lost is repaired, or counted",
@@ -61,6 +62,7 @@ fn delivery(it: Delivery) -> &'static str {
 
 fn order(it: Order) -> &'static str {
     match it {
+        Order::None => "none",
         Order::PerOriginAndTopic => "per node and topic",
         _ => "new here",
     }

@@ -29,6 +29,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use batch::Batch;
 pub use options::{NodeOptions, Outage, Retention, Sequencing, WhenFull};
 pub use receive::Inbound;
+pub(crate) use receive::{Arrival, Detour};
 
 use crate::{
     Backplane, CloseError, Envelope, Event, Flushed, Link, LinkError, Members, NodeId,

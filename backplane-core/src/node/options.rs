@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use bytesize::ByteSize;
 
 use crate::{
-    ConnectError, Delivery, PublisherOutage, Semantics, SubscriberOutage,
+    ConnectError, Delivery, Order, PublisherOutage, Semantics, SubscriberOutage,
     sequenced::{Rules, Settings},
 };
 
@@ -53,7 +53,7 @@ pub struct NodeOptions {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sequencing {
-    /// [`Repaired`](Self::Repaired) where the transport delivers at most once, otherwise
+    /// [`Repaired`](Self::Repaired) where the transport delivers at most once, or as it may, otherwise
     /// [`Off`](Self::Off).
     #[default]
     Auto,
@@ -232,7 +232,11 @@ impl NodeOptions {
                 Outage::Buffer { .. } => PublisherOutage::Buffers,
             };
         }
-        match self.sequencing_over(medium) {
+        let sequencing = self.sequencing_over(medium);
+        if matches!(sequencing, Sequencing::Counted | Sequencing::Repaired) {
+            semantics.order = Order::PerOriginAndTopic;
+        }
+        match sequencing {
             Sequencing::Repaired => {
                 semantics.delivery = Delivery::Repaired;
                 semantics.subscriber_outage = SubscriberOutage::Repaired;
@@ -263,7 +267,7 @@ impl NodeOptions {
 
     const fn sequencing_over(&self, medium: Semantics) -> Sequencing {
         match (self.sequencing, medium.delivery) {
-            (Sequencing::Auto, Delivery::AtMostOnce) => Sequencing::Repaired,
+            (Sequencing::Auto, Delivery::AtMostOnce | Delivery::BestEffort) => Sequencing::Repaired,
             (Sequencing::Auto, _) => Sequencing::Off,
             (chosen, _) => chosen,
         }

@@ -23,6 +23,38 @@ use crate::{
 pub struct Inbound {
     shared: Arc<Shared>,
     gate: Arc<Gate>,
+    detour: Option<Arc<dyn Detour>>,
+}
+
+/// What a wire has handed over.
+#[derive(Debug, Clone)]
+pub(crate) enum Arrival {
+    Frame(Bytes),
+    Envelope(Box<Envelope>),
+}
+
+/// Where arrivals go first. What is to reach the node from there goes on by [`Inbound::take`].
+pub(crate) trait Detour: fmt::Debug + Send + Sync {
+    fn arrives(&self, arrival: Arrival);
+}
+
+/// What is in an arrival.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Contents {
+    /// A probe of this node.
+    pub(crate) is_probe: bool,
+    /// Envelopes of other nodes' applications.
+    pub(crate) messages: u64,
+}
+
+impl Arrival {
+    /// What it takes of a queue's byte bound.
+    pub(crate) fn cost(&self) -> usize {
+        match self {
+            Self::Frame(bytes) => bytes.len(),
+            Self::Envelope(envelope) => envelope.cost(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -40,50 +72,64 @@ impl Inbound {
             lost: CancellationToken::new(),
             cause: Mutex::new(None),
         };
-        Self { shared, gate: Arc::new(gate) }
+        Self { shared, gate: Arc::new(gate), detour: None }
     }
 
     /// Takes the bytes of one [`Frame`](super::super::wire::Frame), or of anything else that turned up.
     ///
     /// Runs the sinks before it returns. Bytes that are no envelope are counted and dropped.
     pub fn frame(&self, bytes: impl Into<Bytes>) {
-        self.while_open(|shared| {
-            codec::read(bytes.into(), |received| {
-                let outcome = received.and_then(|received| {
-                    let origin = received.origin().ok_or(DecodeError::Truncated)?;
-                    if origin == shared.id {
-                        let body = received.body.clone();
-                        received.header().map(|header| shared.echo(header.kind, &body))
-                    } else {
-                        let header = received.header()?;
-                        shared.receive(&header, origin, &received.body);
-                        Ok(())
-                    }
-                });
-                if let Err(error) = outcome {
-                    shared.unreadable(&error);
-                }
-            });
-        });
+        if let Some(detour) = &self.detour {
+            return detour.arrives(Arrival::Frame(bytes.into()));
+        }
+        self.while_open(|shared| shared.frame(bytes.into()));
     }
 
     /// Takes an envelope that was never encoded.
     pub fn envelope(&self, envelope: &Envelope) {
-        self.while_open(|shared| {
-            if envelope.origin == Some(shared.id) {
-                return shared.echo(envelope.kind, &envelope.body);
-            }
-            let Some(origin) = envelope.origin else { return };
-            match envelope.kind {
-                Kind::Probe => {}
-                Kind::Control => shared.control(origin, &envelope.topic, &envelope.body),
-                Kind::Message | Kind::Resent => {
-                    let sequence = envelope.sequence.as_ref();
-                    let topic = envelope.topic.as_parts();
-                    shared.arrived(topic, origin, envelope.kind, sequence, |_| envelope.clone());
+        if let Some(detour) = &self.detour {
+            return detour.arrives(Arrival::Envelope(Box::new(envelope.clone())));
+        }
+        self.while_open(|shared| shared.envelope(envelope));
+    }
+
+    /// The same connection, for a wire whose arrivals go through `detour` first.
+    pub(crate) fn through(&self, detour: Arc<dyn Detour>) -> Self {
+        Self { detour: Some(detour), ..self.clone() }
+    }
+
+    /// Takes what has come through a detour. Returns whether the connection is still there.
+    pub(crate) fn take(&self, arrival: Arrival) -> bool {
+        if let Some(next) = &self.detour {
+            next.arrives(arrival);
+            return true;
+        }
+        self.while_open(|shared| match arrival {
+            Arrival::Frame(bytes) => shared.frame(bytes),
+            Arrival::Envelope(envelope) => shared.envelope(&envelope),
+        })
+    }
+
+    /// Looks into an arrival.
+    pub(crate) fn contents(&self, arrival: &Arrival) -> Contents {
+        let mut contents = Contents::default();
+        let mut see = |kind: Kind, origin: Option<NodeId>| {
+            let own = origin == Some(self.shared.id);
+            contents.is_probe |= kind == Kind::Probe && own;
+            contents.messages += u64::from(matches!(kind, Kind::Message | Kind::Resent) && !own);
+        };
+        match arrival {
+            Arrival::Envelope(envelope) => see(envelope.kind, envelope.origin),
+            Arrival::Frame(bytes) => codec::read(bytes.clone(), |received| {
+                // What cannot be read is the node's to count.
+                if let Ok(received) = &received
+                    && let Ok(header) = received.header()
+                {
+                    see(header.kind, received.origin());
                 }
-            }
-        });
+            }),
+        }
+        contents
     }
 
     /// The broker or the client library dropped something, but the connection goes on: sinks are
@@ -118,11 +164,13 @@ impl Inbound {
         *self.gate.open.write().unwrap_or_else(PoisonError::into_inner) = false;
     }
 
-    fn while_open(&self, deliver: impl FnOnce(&Shared)) {
+    /// Returns whether it was open.
+    fn while_open(&self, deliver: impl FnOnce(&Shared)) -> bool {
         let open = self.gate.open.read().unwrap_or_else(PoisonError::into_inner);
         if *open {
             deliver(&self.shared);
         }
+        *open
     }
 }
 
@@ -133,6 +181,40 @@ impl fmt::Debug for Inbound {
 }
 
 impl Shared {
+    fn frame(&self, bytes: Bytes) {
+        codec::read(bytes, |received| {
+            let outcome = received.and_then(|received| {
+                let origin = received.origin().ok_or(DecodeError::Truncated)?;
+                if origin == self.id {
+                    let body = received.body.clone();
+                    received.header().map(|header| self.echo(header.kind, &body))
+                } else {
+                    let header = received.header()?;
+                    self.receive(&header, origin, &received.body);
+                    Ok(())
+                }
+            });
+            if let Err(error) = outcome {
+                self.unreadable(&error);
+            }
+        });
+    }
+
+    fn envelope(&self, envelope: &Envelope) {
+        if envelope.origin == Some(self.id) {
+            return self.echo(envelope.kind, &envelope.body);
+        }
+        let Some(origin) = envelope.origin else { return };
+        match envelope.kind {
+            Kind::Probe => {}
+            Kind::Control => self.control(origin, &envelope.topic, &envelope.body),
+            Kind::Message | Kind::Resent => {
+                let (topic, sequence) = (envelope.topic.as_parts(), envelope.sequence.as_ref());
+                self.arrived(topic, origin, envelope.kind, sequence, |_| envelope.clone());
+            }
+        }
+    }
+
     fn receive(&self, header: &Header<'_>, origin: NodeId, body: &Bytes) {
         match header.kind {
             // A medium that sends everything to everyone brings the probes of others too.

@@ -61,10 +61,19 @@ pub(super) enum Baseline {
 /// A hole that is being repaired.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Open {
-    /// When it was last asked for, and how long until it is again.
-    asked: Option<(Moment, Duration)>,
+    asked: Option<Asked>,
     /// How long nothing has come, counting only time with the link up.
     pub(super) stalled: Duration,
+}
+
+/// The last question about a hole.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    at: Moment,
+    /// How long until it is asked again.
+    pause: Duration,
+    /// Up to which number. What is missing behind it is another question.
+    through: u64,
 }
 
 impl Track {
@@ -317,15 +326,13 @@ impl Track {
             return None;
         }
         let open = self.open.get_or_insert(Open { asked: None, stalled: Duration::ZERO });
-        match &mut open.asked {
-            Some((at, pause)) if *at + *pause > now => return None,
-            Some((at, pause)) => {
-                *at = now;
-                *pause = (*pause * 2).min(LONGEST_REPEAT);
-            }
-            asked => *asked = Some((now, REPEAT)),
-        }
-        match self.baseline {
+        let before = open.asked.filter(|it| self.baseline.is_some() || self.next <= it.through);
+        let pause = match before {
+            Some(Asked { at, pause, .. }) if at + pause > now => return None,
+            Some(Asked { pause, .. }) => (pause * 2).min(LONGEST_REPEAT),
+            None => REPEAT,
+        };
+        let question = match self.baseline {
             Some(Baseline::Unmet) => None,
             Some(Baseline::After(position)) => Some((Start::After { position }, u64::MAX)),
             None if self.next > self.known => None,
@@ -334,7 +341,10 @@ impl Track {
                 let until = self.held.keys().next().map_or(self.known, |first| first - 1);
                 Some((Start::Number { epoch: self.epoch, from: self.next }, until))
             }
-        }
+        };
+        let through = question.map_or(u64::MAX, |(_, through)| through);
+        open.asked = Some(Asked { at: now, pause, through });
+        question
     }
 
     /// An answer came, so the next question need not wait.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use backplane_core::{NodeOptions, Semantics, Topic};
+use backplane_core::{NodeOptions, Semantics, Topic, chaos::ChaosHandle};
 use tokio::sync::watch;
 
 use super::{
@@ -52,6 +52,10 @@ pub async fn run(
             let reason = format!("the fixture cannot {}", control.what());
             return Err(Stop::NotApplicable(reason));
         }
+    }
+    if plan.chaos.is_some() && layer == Layer::Bare {
+        let reason = "without numbers nobody is told of what chaos drops".to_owned();
+        return Err(Stop::NotApplicable(reason));
     }
     let mut load = load.clone();
     load.nodes = load.nodes.max(2);
@@ -151,6 +155,8 @@ async fn set_up(
     let publishers = (0..load.nodes).filter(|at| (plan.roles)(*at, load.nodes).publishes()).count();
     let mut promised = None;
     let slots = load.nodes + usize::from(plan.spare);
+    let chaos = ChaosHandle::new();
+    chaos.stop();
     for index in 0..slots {
         let role = (plan.roles)(index.min(load.nodes - 1), load.nodes);
         let journal = Arc::new(Journal::new(
@@ -179,6 +185,8 @@ async fn set_up(
         } else {
             let mut setup = Setup { through, options: layer.options(), ..Setup::default() };
             (plan.options)(&mut setup.options);
+            let seed = load.seed ^ index as u64;
+            setup.chaos = plan.chaos.map(|options| (options(seed), chaos.clone()));
             let options = setup.options.clone();
             let node = medium.node(setup).await?;
             promised = Some((node.semantics(), options));
@@ -188,7 +196,8 @@ async fn set_up(
     }
     let (semantics, options) =
         promised.ok_or_else(|| Stop::Broken("there is no node here".to_owned()))?;
-    let scene = Scene { medium, members, load, changes: Mutex::default(), kept: Mutex::default() };
+    let (changes, kept) = (Mutex::default(), Mutex::default());
+    let scene = Scene { medium, members, load, changes, kept, chaos };
     Ok((scene, semantics, options))
 }
 

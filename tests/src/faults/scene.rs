@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use backplane_core::{Backplane, NodeOptions, Subscription};
+use backplane_core::{
+    Backplane, NodeOptions, Subscription,
+    chaos::{ChaosHandle, ChaosOptions},
+};
 
 use super::{
     FaultProxy, Load,
@@ -36,6 +39,9 @@ pub(super) struct Plan {
     pub(super) bytes_per_second: u32,
     /// How long it is published for at least.
     pub(super) least: Duration,
+    /// What is done to what arrives at a node, by its seed, while the chaos is switched on. Only with a
+    /// layer that numbers: without, it loses in silence.
+    pub(super) chaos: Option<fn(u64) -> ChaosOptions>,
     pub(super) excuses: Excuses,
 }
 
@@ -50,6 +56,7 @@ impl Plan {
         limit: None,
         bytes_per_second: 0,
         least: Duration::ZERO,
+        chaos: None,
         excuses: Excuses { origin_dies: false, exceeds_retention: false, medium_ends: false },
     };
 
@@ -68,6 +75,8 @@ pub struct Scene {
     pub(super) changes: Mutex<Vec<usize>>,
     /// Interest that a scenario adds; it ends with the run.
     pub(super) kept: Mutex<Vec<Subscription>>,
+    /// Switches the chaos of all nodes.
+    pub(super) chaos: ChaosHandle,
 }
 
 impl Scene {
@@ -133,6 +142,12 @@ impl Scene {
     /// It has none of its own.
     pub fn process(&self, node: usize) -> Outcome<&NodeProcess> {
         self.member(node)?.process()
+    }
+
+    /// The switch for the chaos before all nodes; off until a scenario switches it on.
+    #[must_use]
+    pub const fn chaos(&self) -> &ChaosHandle {
+        &self.chaos
     }
 
     /// Lets the fault last, and the load go on, for this long.

@@ -3,7 +3,11 @@
 use std::{fmt::Debug, net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
-use backplane_core::{Backplane, NodeOptions, Topic};
+use backplane_core::{
+    Backplane, Node, NodeOptions, Topic,
+    chaos::{Chaos, ChaosHandle, ChaosOptions},
+    wire::Wire,
+};
 
 use super::{Outcome, Stop};
 
@@ -182,6 +186,8 @@ pub enum Control {
     Password,
     /// [`Fixture::limit_readers`].
     Limit,
+    /// [`Setup::chaos`] is followed.
+    Chaos,
 }
 
 impl Control {
@@ -199,6 +205,7 @@ impl Control {
             Self::Process => "let nodes of other processes join",
             Self::Password => "change the medium's password",
             Self::Limit => "limit how far behind a reader may be",
+            Self::Chaos => "put chaos before a node",
         }
     }
 }
@@ -228,15 +235,36 @@ pub struct Setup {
     /// what a transport does by itself; numbering and buffering are judged by
     /// [`faults`](crate::faults).
     pub options: NodeOptions,
+    /// What is done to what arrives at the node, and the switch for it. [`Setup::start`] sees to it.
+    pub chaos: Option<(ChaosOptions, ChaosHandle)>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { prefix: None, through: None, options: NodeOptions::bare() }
+        Self { prefix: None, through: None, options: NodeOptions::bare(), chaos: None }
     }
 }
 
 impl Setup {
+    /// Starts a node with these options on `wire`, behind chaos where there is to be some.
+    ///
+    /// # Errors
+    ///
+    /// The chaos contradicts itself.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
+    pub fn start(self, wire: impl Wire) -> Outcome<Arc<dyn Backplane>> {
+        Ok(match self.chaos {
+            None => Arc::new(Node::start(wire, self.options)),
+            Some((chaos, switch)) => {
+                let wire = Chaos::new(wire, chaos)?.switched_by(&switch);
+                Arc::new(Node::start(wire, self.options))
+            }
+        })
+    }
+
     /// The same, with this prefix.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {

@@ -222,6 +222,24 @@ fn two_holes_are_repaired_out_of_order() {
     checked(world);
 }
 
+/// What was sent again closes a hole without its answer; the next hole is another question.
+#[test]
+fn a_lost_answer_does_not_put_off_the_next_hole() {
+    let mut world = pair();
+    world.meddle = Some(Box::new(|to, envelope| match (envelope.kind, number(envelope)) {
+        (Kind::Message, Some(number)) if to == RECEIVER && number % 2 == 0 => Way::Lost,
+        _ => match control(envelope) {
+            Some(Control::Answer(_)) => Way::Lost,
+            _ => Way::Straight,
+        },
+    }));
+    publish(&mut world, 41);
+    seconds(&mut world, 1);
+    let each = |number| if number % 2 == 0 { Again(number) } else { Got(number) };
+    assert_eq!(saw(&world, RECEIVER, ORIGIN), (1..=41).map(each).collect::<Vec<_>>());
+    checked(world);
+}
+
 #[test]
 fn what_exceeds_the_retention_is_counted_exactly() {
     let mut world = world(Faults { retained: 8, ..Faults::none() });

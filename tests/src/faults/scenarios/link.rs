@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use backplane_core::NodeOptions;
+use backplane_core::{NodeOptions, chaos::ChaosOptions};
 
 use super::{Scenario, scenario};
 use crate::{
     faults::{Direction, Role, Scene, Which},
-    kit::{Control, Outcome, SOON, eventually},
+    kit::{Control, Outcome, SOON, ensure, eventually},
 };
 
 const PROXY: &[Control] = &[Control::Through];
@@ -49,6 +49,9 @@ pub(super) fn all() -> Vec<Scenario> {
             bytes_per_second: 3_000_000,
             options: patient,
         }),
+        scenario!("chaos", 3.0 s,
+            "of all that arrives, a tenth each is dropped, doubled, reordered and delayed",
+            chaos, { needs: &[Control::Chaos], chaos: Some(ChaosOptions::one_in_ten) }),
     ]
 }
 
@@ -153,4 +156,14 @@ async fn slow_reader(scene: &Scene) -> Outcome {
     eventually(SOON * 2, "the broker to cut off a slow reader", check).await?;
     scene.proxy(RECEIVER)?.heal();
     scene.noticed(RECEIVER).await
+}
+
+async fn chaos(scene: &Scene) -> Outcome {
+    scene.chaos().start();
+    scene.lasts(Duration::from_secs(3)).await;
+    scene.chaos().stop();
+    let counts = scene.chaos().counts();
+    let happened = counts.dropped > 0 && counts.doubled > 0 && counts.reordered > 0;
+    ensure!(happened && counts.delayed > 0, "there was no chaos: {counts:?}");
+    Ok(())
 }
