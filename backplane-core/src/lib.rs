@@ -44,8 +44,8 @@
 //!
 //! One supervisor task per node owns the connection: it connects, subscribes all that is desired,
 //! proves with a probe of its own that the link delivers, declares it [`Link::Up`], and starts over
-//! whenever it fails. While it is down, local sinks are served, and what is for others is buffered or
-//! refused, as [`Outage`] says.
+//! whenever it fails. While it is down, local sinks are served, and what is for others is buffered,
+//! waits or is refused, as [`Outage`] says.
 
 mod backplane;
 pub mod chaos;

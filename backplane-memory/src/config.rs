@@ -13,21 +13,14 @@ pub struct MemoryConfig {
 }
 
 impl MemoryConfig {
-    /// Reads `memory:` or `memory:NAME`.
+    /// Reads `memory:[NAME][?option=value&…]`. The options are those of
+    /// [every transport](NodeOptions::from_query).
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Url`] for anything else.
+    /// [`ConnectError::UnknownScheme`], [`ConnectError::Url`] and [`ConnectError::Option`].
     pub fn from_url(url: &str) -> Result<Self, ConnectError> {
-        let name = url.strip_prefix("memory:").map(|rest| rest.trim_start_matches('/'));
-        match name {
-            Some(name) if !name.contains(['?', '#']) => {
-                Ok(Self { name: name.to_owned(), ..Self::default() })
-            }
-            _ => Err(ConnectError::Url {
-                reason: format!("expected memory: or memory:NAME without options, found {url:?}"),
-            }),
-        }
+        crate::from_url::parse(url)
     }
 
     /// Starts a node on the process-wide medium of that name.

@@ -23,6 +23,9 @@
 //!
 //! # Promises
 //!
+//! Nothing is lost here, so by default nothing is numbered or repaired; `repair=on` in the URL does it
+//! all the same, and `outage` says what becomes of what is published while a test has stopped the medium.
+//!
 //! | promise | memory |
 //! |---|---|
 //! | delivery | at least once, and never twice |
@@ -34,6 +37,7 @@
 
 mod config;
 mod connection;
+mod from_url;
 mod medium;
 
 pub use config::MemoryConfig;

@@ -97,6 +97,7 @@ impl NatsConfig {
     /// | `tls` | `required`, or `first` |
     /// | `ca` | the path of the certificates to trust (PEM) |
     /// | `cert`, `key` | the paths of the client's certificate and private key (PEM) |
+    /// | `name`, `repair`, `outage` | see [`NodeOptions::from_query`] |
     ///
     /// # Errors
     ///

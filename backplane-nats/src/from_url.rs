@@ -4,12 +4,12 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use backplane_core::{ConnectError, NodeOptions};
 use percent_encoding::percent_decode_str;
-use url::{Url, form_urlencoded};
+use url::Url;
 
 use crate::config::{Login, NatsConfig, Tls, check_prefix};
 
 const DEFAULT_PORT: u16 = 4222;
-const OPTIONS: &str = "prefix, credentials, nkey, tls, ca, cert, key, name, repair, outage";
+const OPTIONS: [&str; 7] = ["prefix", "credentials", "nkey", "tls", "ca", "cert", "key"];
 
 /// Reads a URL. What might be a password is never repeated in an error.
 pub(crate) fn parse(url: &str) -> Result<NatsConfig, ConnectError> {
@@ -83,20 +83,9 @@ struct Options {
 impl Options {
     fn read(query: &str) -> Result<Self, ConnectError> {
         let mut options = Self::default();
-        let pairs = form_urlencoded::parse(query.trim_start_matches('?').as_bytes());
-        let mut seen = Vec::new();
-        for (name, value) in pairs {
-            if value.is_empty() {
-                return Err(option(&name, "it has no value: give it one, or leave it out"));
-            }
-            if seen.contains(&name) {
-                return Err(option(&name, "it is given twice"));
-            }
-            seen.push(name.clone());
-            if options.node.read(&name, &value)? {
-                continue;
-            }
-            let place = match &*name {
+        let query = query.strip_prefix('?').unwrap_or_default();
+        options.node = NodeOptions::from_query(query, &OPTIONS, |option, value| {
+            let place = match option {
                 "prefix" => &mut options.prefix,
                 "credentials" => &mut options.credentials,
                 "nkey" => &mut options.nkey,
@@ -104,10 +93,11 @@ impl Options {
                 "ca" => &mut options.ca,
                 "cert" => &mut options.cert,
                 "key" => &mut options.key,
-                _ => return Err(option(&name, format!("there is none of that name: {OPTIONS}"))),
+                _ => return Ok(false),
             };
-            *place = Some(value.into_owned());
-        }
+            *place = Some(value.to_owned());
+            Ok(true)
+        })?;
         Ok(options)
     }
 
@@ -244,10 +234,10 @@ mod tests {
 
     #[test]
     fn files_and_prefix() {
-        let config = parse("nats://a?ca=/ca&cert=/c&key=/k&prefix=shop-1").unwrap();
+        let config = parse("nats://a?ca=/ca&cert=/c&key=/k&prefix=shop-1&name=one").unwrap();
         assert_eq!(config.ca, Some("/ca".into()));
         assert_eq!(config.certificate, Some(("/c".into(), "/k".into())));
-        assert_eq!(config.prefix, "shop-1");
+        assert_eq!((&*config.prefix, config.node.name.as_deref()), ("shop-1", Some("one")));
         assert!(error("nats://a?cert=/c").contains("needs the option key"));
         assert!(error("nats://a?key=/c").contains("needs the option cert"));
     }
@@ -255,7 +245,8 @@ mod tests {
     #[test]
     fn options_that_do_not_exist() {
         assert!(error("nats://a?prefx=x").contains("\"prefx\""));
-        assert!(error("nats://a?prefx=x").contains("prefix, credentials"));
+        assert!(error("nats://a?prefx=x").contains("use prefix, credentials"));
+        assert!(error("nats://a?repair=maybe").contains("use on, counted or off"));
         assert!(error("nats://a?tls=maybe").contains("use required or first"));
         assert!(error("nats://a?prefix=").contains("no value"));
         assert!(error("nats://a?prefix=x&prefix=y").contains("twice"));

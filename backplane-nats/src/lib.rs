@@ -23,6 +23,10 @@
 //!
 //! # Promises
 //!
+//! By default a node numbers what it publishes, repairs what gets lost, and buffers during an outage: see
+//! [`NodeOptions`](backplane_core::NodeOptions). This is what it promises without that, with
+//! `?repair=off&outage=refuse`:
+//!
 //! | promise | core NATS |
 //! |---|---|
 //! | delivery | at most once |
@@ -54,7 +58,7 @@
 //! * **`max_control_line`** has to hold the longest subject: the default of 4,096 bytes does, for
 //!   all names. A longer line makes the server close the connection.
 //! * **`max_subscriptions`** has to allow one subscription per group, user and connection that a
-//!   node serves, and two more.
+//!   node serves, two more per hub, and three of the node's own.
 //! * **`max_pending`**: a node that reads too slowly is disconnected by the server, and reports it
 //!   as an interruption.
 //! * **Lame duck mode**: a node stays until the server closes its connection, then goes to the next

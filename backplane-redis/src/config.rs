@@ -88,6 +88,7 @@ impl RedisConfig {
     /// | `prefix` | see [`prefix`](Self::prefix) |
     /// | `protocol` | `auto`, `resp2` or `resp3` |
     /// | `ca`, `cert`, `key` | PEM files, with `rediss:` only: see `Tls` |
+    /// | `name`, `repair`, `outage` | see [`NodeOptions::from_query`] |
     ///
     /// # Errors
     ///

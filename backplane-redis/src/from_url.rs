@@ -1,10 +1,11 @@
-use backplane_core::ConnectError;
+use backplane_core::{ConnectError, NodeOptions};
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use crate::{Protocol, RedisConfig, config::DEFAULT_PORT};
 
 const SHAPE: &str = "redis://user:password@host:port?prefix=name";
+const OPTIONS: [&str; 5] = ["prefix", "protocol", "ca", "cert", "key"];
 
 /// Reads a URL. No message repeats a part of it that may hold the password.
 pub(crate) fn parse(text: &str) -> Result<RedisConfig, ConnectError> {
@@ -34,14 +35,9 @@ pub(crate) fn parse(text: &str) -> Result<RedisConfig, ConnectError> {
         encrypt(&mut config)?;
     }
     check_rest(&url)?;
-    let mut seen: Vec<String> = Vec::new();
-    for (option, value) in url.query_pairs() {
-        if seen.iter().any(|before| *before == option) {
-            return Err(bad_option(&option, "it is there twice: keep one"));
-        }
-        set(&mut config, &option, &value)?;
-        seen.push(option.into_owned());
-    }
+    let query = url.query().unwrap_or_default();
+    config.node =
+        NodeOptions::from_query(query, &OPTIONS, |option, value| set(&mut config, option, value))?;
     Ok(config)
 }
 
@@ -65,7 +61,8 @@ fn check_rest(url: &Url) -> Result<(), ConnectError> {
     Ok(())
 }
 
-fn set(config: &mut RedisConfig, option: &str, value: &str) -> Result<(), ConnectError> {
+/// Whether there is such an option.
+fn set(config: &mut RedisConfig, option: &str, value: &str) -> Result<bool, ConnectError> {
     match option {
         "prefix" => value.clone_into(&mut config.prefix),
         "protocol" => {
@@ -77,14 +74,9 @@ fn set(config: &mut RedisConfig, option: &str, value: &str) -> Result<(), Connec
             };
         }
         "ca" | "cert" | "key" => set_file(config, option, value)?,
-        _ if config.node.read(option, value)? => {}
-        _ => {
-            let known = "there is no such option; known are prefix, protocol, ca, cert, key, name, repair, \
-                         outage";
-            return Err(bad_option(option, known));
-        }
+        _ => return Ok(false),
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(feature = "tls")]
@@ -134,15 +126,17 @@ mod tests {
 
     #[test]
     fn everything_a_url_can_say() {
-        let config =
-            parse("redis://us%65r:p%40s%3As@example.org:6380/3?prefix=a%2Fb&protocol=resp2")
-                .unwrap();
+        let config = parse(
+            "redis://us%65r:p%40s%3As@example.org:6380/3?prefix=a%2Fb&protocol=resp2&name=one",
+        )
+        .unwrap();
         assert_eq!(config.host, "example.org");
         assert_eq!(config.port, 6380);
         assert_eq!(config.user.as_deref(), Some("user"));
         assert_eq!(config.password.as_deref(), Some("p@s:s"));
         assert_eq!(config.prefix, "a/b");
         assert_eq!(config.protocol, Protocol::Resp2);
+        assert_eq!(config.node.name.as_deref(), Some("one"));
     }
 
     #[test]
@@ -192,10 +186,11 @@ mod tests {
     #[test]
     fn bad_options_are_named() {
         let cases = [
-            ("prefx=a", "prefx", "known are prefix, protocol"),
+            ("prefx=a", "prefx", "use prefix, protocol"),
             ("protocol=resp4", "protocol", "auto, resp2, resp3"),
             ("prefix=a&prefix=b", "prefix", "twice"),
             ("ca=/some/file", "ca", "rediss:"),
+            ("repair=maybe", "repair", "on, counted or off"),
         ];
         for (query, name, expected) in cases {
             match parse(&format!("redis://host?{query}")).unwrap_err() {

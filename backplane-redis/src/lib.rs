@@ -18,6 +18,10 @@
 //!
 //! # Promises
 //!
+//! By default a node numbers what it publishes, repairs what gets lost, and buffers during an outage: see
+//! [`NodeOptions`](backplane_core::NodeOptions). This is what it promises without that, with
+//! `?repair=off&outage=refuse`:
+//!
 //! | promise | Redis Pub/Sub |
 //! |---|---|
 //! | delivery | at most once |

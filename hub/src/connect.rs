@@ -28,7 +28,7 @@ use backplane_core::{Backplane, ConnectError, Link};
 /// | `outage=wait` | the sender waits for the link, for a while |
 /// | `name=NAME` | what people call the node |
 ///
-/// For example `redis://broker:6379?outage=refuse&name=kitchen-1`.
+/// For example `redis://broker:6379?outage=refuse&name=kitchen-1`, or `memory:shop?repair=on`.
 pub fn connect(url: impl Into<String>) -> Connect {
     Connect { url: url.into(), require_up: None }
 }

@@ -71,6 +71,7 @@ pub(crate) fn refusal(text: &str) -> Bytes {
         error: &'a str,
     }
 
+    // A text has a JSON form, and memory can be written to.
     let mut answer = serde_json::to_vec(&Refusal { error: text }).unwrap_or_default();
     answer.push(SEPARATOR);
     answer.into()

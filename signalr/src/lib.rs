@@ -1,5 +1,6 @@
-//! The SignalR protocol as an axum router over a [hub](backplane_hub): today's JavaScript, .NET,
-//! Java, Swift and Python clients connect unchanged, and to whichever node they happen to reach.
+//! The SignalR protocol as an axum router over a [hub](backplane_hub): clients that speak JSON over
+//! WebSockets connect unchanged, and to whichever node they happen to reach. The suite runs the
+//! JavaScript client.
 //!
 //! ```
 //! use axum::{Router, serve::ListenerExt};
@@ -72,10 +73,10 @@
 //!
 //! # Limits
 //!
-//! An idle connection costs less than 12 KiB of resident memory, `cargo bench -p backplane-signalr
-//! --bench idle` says how much. A client can make the server hold one message of
-//! [`Options::largest_message`] that has not come whole, as much again for each call that runs and
-//! for one that waits, and 16 KiB. What waits for a client is bounded by the hub
+//! An idle connection costs less than 12 KiB of resident memory on the memory backplane;
+//! `cargo bench -p backplane-signalr --bench idle` says how much. A client can make the server hold one
+//! message of [`Options::largest_message`] that has not come whole, as much again for each call that
+//! runs and for one that waits, and 16 KiB. What waits for a client is bounded by the hub
 //! ([`HubOptions`](backplane_hub::HubOptions)), how long a write may take by
 //! [`Options::send_timeout`].
 //!

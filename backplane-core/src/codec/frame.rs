@@ -1,4 +1,4 @@
-use bytes::{BufMut, Bytes};
+use bytes::{Buf as _, BufMut, Bytes};
 
 use super::{DecodeError, Header, header};
 use crate::{Envelope, NodeId, Topic};
@@ -121,7 +121,7 @@ impl Received {
 pub(crate) fn read(mut bytes: Bytes, mut each: impl FnMut(Result<Received, DecodeError>)) {
     match *bytes {
         [MAGIC, BUNDLE, ..] => {
-            let _ = bytes.split_to(PREFIX);
+            bytes.advance(PREFIX);
             while !bytes.is_empty() {
                 let envelope = take_length(&mut bytes).and_then(|length| take(&mut bytes, length));
                 let envelope = envelope.and_then(read_one);
@@ -143,7 +143,7 @@ fn read_one(mut bytes: Bytes) -> Result<Received, DecodeError> {
         [MAGIC] => return Err(DecodeError::Truncated),
         _ => return Err(DecodeError::Magic),
     }
-    let _ = bytes.split_to(PREFIX);
+    bytes.advance(PREFIX);
     let length = take_length(&mut bytes)?;
     if length > header::LONGEST {
         return Err(DecodeError::Header { reason: format!("{length} bytes long") });
@@ -155,7 +155,7 @@ fn read_one(mut bytes: Bytes) -> Result<Received, DecodeError> {
 fn take_length(bytes: &mut Bytes) -> Result<usize, DecodeError> {
     let length = bytes.first_chunk::<LENGTH>().ok_or(DecodeError::Truncated)?;
     let length = u32::from_le_bytes(*length) as usize;
-    let _ = bytes.split_to(LENGTH);
+    bytes.advance(LENGTH);
     Ok(length)
 }
 

@@ -10,6 +10,7 @@ mod outbox;
 mod outgoing;
 mod probe;
 mod publish;
+mod query;
 mod receive;
 mod reconcile;
 mod supervisor;

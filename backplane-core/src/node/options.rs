@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use bytesize::ByteSize;
 
 use crate::{
-    ConnectError, Delivery, Order, PublisherOutage, Semantics, SubscriberOutage,
+    Delivery, Order, PublisherOutage, Semantics, SubscriberOutage,
     sequenced::{Rules, Settings},
 };
 
@@ -181,45 +181,6 @@ impl NodeOptions {
     #[must_use]
     pub fn bare() -> Self {
         Self { sequencing: Sequencing::Off, outage: Outage::Refuse, ..Self::default() }
-    }
-
-    /// Reads one of the options that every transport's URL may have:
-    ///
-    /// * `name=kitchen-1`: [`name`](Self::name)
-    /// * `repair=on`, `counted` or `off`: [`sequencing`](Self::sequencing)
-    /// * `outage=buffer`, `refuse` or `wait`: [`outage`](Self::outage); `wait` waits for 10 s
-    ///
-    /// Returns whether it is one of them.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError::Option`]: the value is none of these.
-    pub fn read(&mut self, option: &str, value: &str) -> Result<bool, ConnectError> {
-        let wrong = |expected: &str| ConnectError::Option {
-            option: option.to_owned(),
-            reason: format!("it is {value:?}: use {expected}"),
-        };
-        match option {
-            "name" => self.name = Some(value.into()),
-            "repair" => {
-                self.sequencing = match value {
-                    "on" => Sequencing::Repaired,
-                    "counted" => Sequencing::Counted,
-                    "off" => Sequencing::Off,
-                    _ => return Err(wrong("on, counted or off")),
-                };
-            }
-            "outage" => {
-                self.outage = match value {
-                    "buffer" => Outage::buffer(),
-                    "refuse" => Outage::Refuse,
-                    "wait" => Outage::Wait { deadline: Duration::from_secs(10) },
-                    _ => return Err(wrong("buffer, refuse or wait")),
-                };
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
     }
 
     /// What numbering makes of what the medium promises.

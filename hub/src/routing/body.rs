@@ -54,6 +54,7 @@ pub(super) fn decode(
 ) -> Result<Option<u64>, Malformed> {
     let length = body.try_get_u8().map_err(|_| Malformed)?;
     let mut head = take(&mut body, length.into())?;
+    // Without a number it came by one topic only.
     let once = head.try_get_u64_le().ok();
     let count = body.try_get_u8().map_err(|_| Malformed)?;
     let mut index = body.clone();

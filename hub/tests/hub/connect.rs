@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use backplane_core::Delivery;
 use backplane_hub::{ConnectError, Link, connect};
 
 #[tokio::test]
 async fn memory_is_up_at_once() {
-    for url in ["memory:", "memory:shop", "MEMORY:shop"] {
+    for url in ["memory:", "memory:shop", "MEMORY:shop", "memory:shop?name=one&outage=wait"] {
         let backplane = connect(url).await.unwrap();
         assert!(backplane.link().borrow().is_up(), "{url}");
     }
@@ -35,6 +36,38 @@ async fn what_cannot_heal_is_an_error() {
     }
     let error = connect("redis+streams://user:secret@h").await.unwrap_err();
     assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[tokio::test]
+async fn memory_takes_the_options_of_every_node() {
+    let repaired = connect("memory:options?name=kitchen-1&repair=on").await.unwrap();
+    let plain = connect("memory:options").await.unwrap();
+    assert_eq!(repaired.semantics().delivery, Delivery::Repaired);
+    assert_eq!(plain.semantics().delivery, Delivery::AtLeastOnce);
+    let mut members = plain.members();
+    let named = members.wait_for(|members| {
+        members.nodes.iter().any(|member| member.name.as_deref() == Some("kitchen-1"))
+    });
+    assert!(named.await.is_ok());
+}
+
+#[tokio::test]
+async fn every_transport_refuses_an_option_alike() {
+    let urls = ["memory:", "redis://127.0.0.1:9", "nats://127.0.0.1:9"];
+    let on = [true, cfg!(feature = "redis"), cfg!(feature = "nats")];
+    for (url, _) in urls.iter().zip(on).filter(|(_, on)| *on) {
+        for (query, expected) in [
+            ("reapir=on", "name, repair, outage"),
+            ("repair=maybe", "use on, counted or off"),
+            ("outage=drop", "use buffer, refuse or wait"),
+            ("name=a&name=b", "keep one"),
+            ("name=", "give it one"),
+        ] {
+            let error = connect(format!("{url}?{query}")).await.unwrap_err();
+            assert!(matches!(error, ConnectError::Option { .. }), "{url}?{query}: {error}");
+            assert!(error.to_string().contains(expected), "{url}?{query}: {error}");
+        }
+    }
 }
 
 #[cfg(not(feature = "redis"))]

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use backplane_core::{Backplane, Topic};
 use backplane_hub::{GroupError, Hub, Joined, LONGEST_NAME};
+use backplane_tests::kit::Random;
 use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::{
     Memory, one_hub,
-    random::Random,
     scenarios::{Client, soon, until},
+    seed,
 };
 
 /// A hub's own: all, and its node.
@@ -67,18 +68,18 @@ async fn the_last_to_leave_takes_the_subscription_along() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_flips_end_consistently() {
     const GROUPS: [&str; 4] = ["a", "b", "c", "d"];
-    let random = Random::seeded("flips");
+    let seed = seed("flips");
     let memory = Memory::start().await;
     let (one, two) = memory.hubs();
     let mut client = Client::open(&one).await;
     let flippers = (0..16).map(|number| {
-        let mut random = random.fork(number);
+        let mut random = Random::new(seed ^ number);
         let hub = if number % 2 == 0 { one.clone() } else { two.clone() };
         let id = client.id.clone();
         tokio::spawn(async move {
             for _ in 0..10_000 / 16 {
-                let group = random.pick(&GROUPS);
-                if random.chance(2) {
+                let group = GROUPS[random.below(GROUPS.len())];
+                if random.below(2) == 0 {
                     assert_eq!(hub.groups().add(&id, group).await.unwrap(), Joined::Everywhere);
                 } else {
                     hub.groups().remove(&id, group).await.unwrap();
@@ -126,19 +127,19 @@ async fn ten_thousand_flips_end_consistently() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_ghosts_of_connections_that_end_while_they_join() {
     const GROUPS: [&str; 4] = ["a", "b", "c", "d"];
-    let random = Random::seeded("ghosts");
+    let seed = seed("ghosts");
     let memory = Memory::start().await;
     let (one, two) = memory.hubs();
     let rounds = (0..500).map(|number| {
-        let mut random = random.fork(number);
+        let mut random = Random::new(seed ^ number);
         let (one, two) = (one.clone(), two.clone());
         tokio::spawn(async move {
             let mut client = Client::open_as(&one, Some("u")).await;
             let joins: Vec<_> = (0..20)
                 .map(|_| {
-                    let hub = if random.chance(10) { two.clone() } else { one.clone() };
-                    let (id, group) = (client.id.clone(), *random.pick(&GROUPS));
-                    let joins = random.chance(4);
+                    let hub = if random.below(10) == 0 { two.clone() } else { one.clone() };
+                    let (id, group) = (client.id.clone(), GROUPS[random.below(GROUPS.len())]);
+                    let joins = random.below(4) == 0;
                     tokio::spawn(async move {
                         // Any outcome will do.
                         if joins {
@@ -152,7 +153,7 @@ async fn no_ghosts_of_connections_that_end_while_they_join() {
             for _ in 0..random.below(4) {
                 tokio::task::yield_now().await;
             }
-            if random.chance(2) {
+            if random.below(2) == 0 {
                 client.leave().await;
             } else {
                 drop(client);

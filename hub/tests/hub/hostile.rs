@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use backplane_core::{Backplane, Envelope, Topic};
+use backplane_tests::kit::Random;
 use serde_json::json;
 
 use crate::{
     Memory,
-    random::Random,
     scenarios::{Client, soon},
+    seed,
 };
 
 /// Bodies like those of a hub, to be damaged.
@@ -34,7 +35,7 @@ fn templates() -> Vec<Vec<u8>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_body_is_trusted() {
     const ROUNDS: usize = 20_000;
-    let mut random = Random::seeded("bodies");
+    let mut random = Random::new(seed("bodies"));
     let memory = Memory::start().await;
     let (one, two) = memory.hubs();
     let mut client = Client::open_as(&one, Some("u")).await;
@@ -51,7 +52,7 @@ async fn no_body_is_trusted() {
     ];
     let templates = templates();
     for _ in 0..ROUNDS {
-        let mut body = random.pick(&templates).clone();
+        let mut body = templates[random.below(templates.len())].clone();
         for _ in 0..random.below(4) {
             if body.is_empty() {
                 break;
@@ -63,7 +64,7 @@ async fn no_body_is_trusted() {
                 _ => body[at] = random.next() as u8,
             }
         }
-        let topic = random.pick(&topics).clone();
+        let topic = topics[random.below(topics.len())].clone();
         stranger.publish(Envelope::new(topic, body)).await.unwrap();
     }
     let stats = one.stats();

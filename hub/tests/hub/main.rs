@@ -15,7 +15,6 @@ mod methods;
 mod outbound;
 mod questions;
 mod queue_of_events;
-mod random;
 mod scale_out;
 mod targets;
 
@@ -24,8 +23,18 @@ use std::sync::Arc;
 use backplane_core::NodeOptions;
 use backplane_hub::{Backplane, Hub, Link};
 use backplane_memory::Medium;
-use backplane_tests::hub as scenarios;
+use backplane_tests::{
+    hub as scenarios,
+    kit::{self, SEED},
+};
 use scenarios::{HubFixture, Plain, soon};
+
+/// The seed of a test, which is printed.
+fn seed(test: &str) -> u64 {
+    let seed = kit::seed().unwrap();
+    println!("{test}: replay with {SEED}={seed}");
+    seed
+}
 
 /// Two nodes, and the medium between them.
 struct Memory {

@@ -78,6 +78,7 @@ impl VerificationKey {
         // verification would panic unless one was chosen. An earlier choice is kept.
         static CHOSEN: Once = Once::new();
         CHOSEN.call_once(|| {
+            // An error says that there is one.
             let _ = aws_lc::DEFAULT_PROVIDER.install_default();
         });
         Self { id: None, algorithm, key }

@@ -121,16 +121,19 @@ impl Checked {
         if let (Some(was), None) = (before.notice_ms, now.notice_ms) {
             self.warn(now, "time to notice", millis(was), "not noticed".to_owned());
         }
+        // A report that lacks one of these times has 0 there.
+        let known = |time: u64| (time > 0).then_some(time);
+        let time = |of: fn(&Run) -> u64| (known(of(before)), known(of(now)));
         let times_us = [
-            ("longest gap", Some(before.longest_silence_ms), Some(now.longest_silence_ms), 1_000),
-            ("time to notice", before.notice_ms, now.notice_ms, 1_000),
-            ("time to recover", before.recover_ms, now.recover_ms, 1_000),
-            ("p50 before the fault", Some(before.p50_us), Some(now.p50_us), 1),
-            ("p99 before the fault", Some(before.p99_us), Some(now.p99_us), 1),
-            ("p50 after the fault", Some(before.p50_after_us), Some(now.p50_after_us), 1),
-            ("p99 after the fault", Some(before.p99_after_us), Some(now.p99_after_us), 1),
+            ("longest gap", time(|run| run.longest_silence_ms), 1_000),
+            ("time to notice", (before.notice_ms, now.notice_ms), 1_000),
+            ("time to recover", (before.recover_ms, now.recover_ms), 1_000),
+            ("p50 before the fault", time(|run| run.p50_us), 1),
+            ("p99 before the fault", time(|run| run.p99_us), 1),
+            ("p50 after the fault", time(|run| run.p50_after_us), 1),
+            ("p99 after the fault", time(|run| run.p99_after_us), 1),
         ];
-        for (what, was, is, factor) in times_us {
+        for (what, (was, is), factor) in times_us {
             let (Some(was), Some(is)) = (was, is) else { continue };
             let [was, is] = [was, is].map(|time| time.saturating_mul(factor));
             if is >= was.saturating_mul(FACTOR) && is >= was.saturating_add(MARGIN_US) {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The machine, as far as it says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Machine {
     /// Threads that can run at once.
     pub cores: usize,
@@ -32,13 +33,13 @@ impl Machine {
 
 /// The versions of what ran.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Versions {
     /// This workspace's.
     pub backplane: String,
     /// The compiler's, if cargo started the program.
     pub rustc: Option<String>,
     /// What each broker says that it is, by the name that chose it: `redis7` is `redis 7.0.15`.
-    #[serde(default)]
     pub brokers: BTreeMap<String, String>,
 }
 

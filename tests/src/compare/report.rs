@@ -10,14 +10,18 @@ use serde::{Deserialize, Serialize};
 use super::machine::{Machine, Versions};
 use crate::faults::Run;
 
-/// All that one call of `compare` found out. What a newer version adds is ignored when it is read.
+/// All that one call of `compare` found out. When it is read, what a newer version added is ignored, and
+/// what an older one had not is empty; only the runs must be there, with what [`Run`] says of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// When it began: RFC 3339, in UTC.
+    #[serde(default)]
     pub started: String,
     /// What all randomness followed from.
+    #[serde(default)]
     pub seed: u64,
     /// The command line that repeats it.
+    #[serde(default)]
     pub command: String,
     /// Where it ran.
     #[serde(default)]
@@ -55,6 +59,7 @@ pub struct Missing {
     /// The fault.
     pub scenario: String,
     /// Why there is no run.
+    #[serde(default)]
     pub reason: String,
 }
 
@@ -64,6 +69,7 @@ pub struct Described {
     /// Its name.
     pub name: String,
     /// What happens in it.
+    #[serde(default)]
     pub about: String,
 }
 
@@ -189,8 +195,9 @@ pub enum ReportError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The file holds something else.
-    #[error("{} is no report of compare: name the report.json of an earlier run", path.display())]
+    /// The file holds something else, or lacks what can't be done without.
+    #[error("{} can't be read as a report of compare: name the report.json that an earlier run wrote, or make it \
+             anew with the same command line and without --check", path.display())]
     NoReport {
         /// The file.
         path: PathBuf,

@@ -1,5 +1,6 @@
 //! Compares what was sent with what each receiver heard and was told.
 
+mod balance;
 #[cfg(test)]
 mod tests;
 
@@ -10,6 +11,7 @@ use super::{
     journal::{Heard, Pages, What},
     member::Role,
 };
+pub(super) use balance::Balance;
 
 /// All that is known of one node when the run is over.
 #[derive(Debug)]
@@ -65,6 +67,8 @@ pub(super) struct Account {
     pub(super) lost: BTreeMap<Known, u64>,
     /// How much more `Gap`s counted than was lost.
     pub(super) overcounted: u64,
+    /// The sums of each receiver.
+    pub(super) balances: Vec<Balance>,
     /// Arrived although the ticket had said that they would not.
     pub(super) contradicted: u64,
     /// Whatever else can't be right, in words.
@@ -136,6 +140,7 @@ impl Account {
 
     fn receiver(&mut self, node: usize, view: &View, views: &[View], streams: &Streams) {
         let told = Told::of(node, view, self);
+        self.balances.push(Balance::of(node));
         for stranger in &view.pages.strangers {
             self.wrong.push(format!("node {node} heard what nobody sent it: {stranger}"));
         }
@@ -243,11 +248,11 @@ struct Skipped {
 }
 
 impl Pair<'_> {
-    fn compare(&self, heard: &[(u64, &Heard)], gaps: &[(u64, Option<u64>)], account: &mut Account) {
+    fn compare(&self, heard: &[(u64, &Heard)], told: &[(u64, Option<u64>)], account: &mut Account) {
         let mut times = vec![0_u32; self.sent.len()];
         let mut skipped = Vec::new();
         let mut pending = Skipped::default();
-        let mut gaps = gaps.iter().peekable();
+        let mut gaps = told.iter().peekable();
         let mut next = 0;
         for (position, heard) in heard {
             while let Some((_, count)) = gaps.next_if(|(after, _)| after <= position) {
@@ -283,6 +288,15 @@ impl Pair<'_> {
         account.due += count(&|number| is_due(&self.sent[number])) as u64;
         account.delivered +=
             count(&|number| is_due(&self.sent[number]) && times[number] > 0) as u64;
+        let counts: Option<u64> = told.iter().map(|(_, count)| *count).sum();
+        let all_due = self.sent.iter().all(is_due);
+        if let Some(counted) = counts
+            && all_due
+            && !self.told.lost_origins.contains(self.id)
+            && let Some(balance) = account.balances.last_mut()
+        {
+            balance.add(self.sent, &times, counted);
+        }
         let first = times.iter().position(|times| *times > 0);
         let last = times.iter().rposition(|times| *times > 0);
         for part in skipped {

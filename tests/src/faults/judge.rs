@@ -191,6 +191,8 @@ impl Judgement {
             without += account.lost_by(Known::Origin);
         }
         self.broken(without, "were reported lost without a count, promised is a count");
+        let wrong = account.balances.iter().filter(|balance| !balance.holds());
+        self.broken.extend(wrong.map(|balance| format!("the sums are wrong: {balance}")));
     }
 
     fn publisher(&mut self, promised: PublisherOutage, seen: &Seen<'_>, excuses: Excuses) {

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 /// One run. A *delivery* is one envelope at one receiver: with `n` receivers of other nodes, each
 /// envelope that was sent is due `n` times, and everything below counts deliveries unless it says
 /// otherwise.
+///
+/// Whoever reads one from a file needs its place, its load, and what a comparison is about: the counts
+/// of what was sent, arrived and did not, and `broken`. An older version may have known less of the
+/// rest, which is then 0, none or empty.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// The transport with its version: `redis 7.0.15`.
@@ -16,6 +20,7 @@ pub struct Run {
     /// The fault: `killed 2 s`.
     pub scenario: String,
     /// What all randomness follows from.
+    #[serde(default)]
     pub seed: u64,
     /// Nodes, each of which publishes and receives.
     pub nodes: usize,
@@ -24,6 +29,7 @@ pub struct Run {
     /// Bytes per body.
     pub size: usize,
     /// How long it was published for.
+    #[serde(default)]
     pub duration_ms: u64,
     /// Envelopes that were published, whatever the answer.
     pub sent: u64,
@@ -34,23 +40,29 @@ pub struct Run {
     /// Deliveries that did not happen.
     pub lost: u64,
     /// Of those lost: before the first that arrived of their stream, between others, after the last.
+    #[serde(default)]
     pub lost_prefix: u64,
     /// See [`lost_prefix`](Self::lost_prefix).
+    #[serde(default)]
     pub lost_middle: u64,
     /// See [`lost_prefix`](Self::lost_prefix).
+    #[serde(default)]
     pub lost_suffix: u64,
     /// Deliveries beyond the first.
     pub doubled: u64,
     /// Deliveries after a later one of their stream.
     pub reordered: u64,
     /// Deliveries more than a second after their publishing.
+    #[serde(default)]
     pub late: u64,
     /// Of those lost: neither in a `Gap`, nor between `Interrupted` and `Restored`, nor under an
     /// `OriginLost`, nor told by the ticket. Must be zero.
     pub unreported: u64,
     /// Of those lost: counted by `Gap`s.
+    #[serde(default)]
     pub in_gaps: u64,
     /// The longest time in which a receiver got nothing from another node.
+    #[serde(default)]
     pub longest_silence_ms: u64,
     /// From the fault to the first link that is not up; `None` where none noticed.
     pub notice_ms: Option<u64>,
@@ -59,24 +71,33 @@ pub struct Run {
     pub recover_ms: Option<u64>,
     /// What publishers were answered while the fault lasted, by answer: `accepted`, `queued`,
     /// `link down`, `unknown`, `dropped`, `full`, `open`.
+    #[serde(default)]
     pub answers: std::collections::BTreeMap<String, u64>,
     /// Time from publish to delivery before the fault.
+    #[serde(default)]
     pub p50_us: u64,
     /// See [`p50_us`](Self::p50_us).
+    #[serde(default)]
     pub p99_us: u64,
     /// Time from publish to delivery after recovery.
+    #[serde(default)]
     pub p50_after_us: u64,
     /// See [`p50_after_us`](Self::p50_after_us).
+    #[serde(default)]
     pub p99_after_us: u64,
     /// What `semantics()` promises that was not seen. Must be empty.
     pub broken: Vec<String>,
     /// What was seen and is not promised.
+    #[serde(default)]
     pub better: Vec<String>,
     /// When the fault began, from the start of publishing.
+    #[serde(default)]
     pub fault_from_ms: u64,
     /// When it ended.
+    #[serde(default)]
     pub fault_to_ms: u64,
     /// The course of the run, one point each 100 ms.
+    #[serde(default)]
     pub course: Vec<Point>,
 }
 
@@ -90,10 +111,13 @@ pub struct Point {
     /// Deliveries.
     pub delivered: u64,
     /// Median time from publish to delivery; 0 without any.
+    #[serde(default)]
     pub p50_us: u64,
     /// The longest.
+    #[serde(default)]
     pub max_us: u64,
     /// Envelopes that waited in the nodes' buffers at the end of it.
+    #[serde(default)]
     pub buffered: u64,
 }
 

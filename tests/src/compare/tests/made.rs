@@ -1,8 +1,9 @@
 //! Runs as they could be, made by a small model of a broker that is away for a while.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
 
 use crate::{
     compare::{Bench, Case, Choice, Described, Load, Machine, Menu, Missing, Report, Versions},
@@ -161,8 +162,10 @@ pub(super) fn small() -> Report {
 /// A bench whose runs take no time.
 #[derive(Debug, Default)]
 pub(super) struct Made {
-    /// Names for which no run ever ends.
+    /// The transport of which no run ever ends.
     pub(super) endless: Option<&'static str>,
+    /// Told once such a run has begun.
+    pub(super) begun: Arc<Notify>,
 }
 
 impl Bench for Made {
@@ -201,8 +204,10 @@ impl Bench for Made {
 
     fn run(&self, case: Case, _load: Load) -> BoxFuture<'static, Outcome<Run>> {
         let endless = self.endless == Some(&case.transport);
+        let begun = Arc::clone(&self.begun);
         Box::pin(async move {
             if endless {
+                begun.notify_one();
                 std::future::pending::<()>().await;
             }
             match case.transport.as_str() {

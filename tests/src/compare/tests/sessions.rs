@@ -140,7 +140,7 @@ async fn what_was_not_asked_well_is_refused_before_anything_runs() {
 
     fs::write(&missing, "{}").unwrap();
     let (refused, _) = performed(folder.path(), &["--check", missing.to_str().unwrap()]).await;
-    assert!(refused.unwrap_err().to_string().contains("is no report of compare"));
+    assert!(refused.unwrap_err().to_string().contains("as a report of compare"));
 
     let (refused, printed) = performed(&missing.join("below"), &[]).await;
     assert!(refused.unwrap_err().to_string().contains("name another folder with --out"));
@@ -156,12 +156,12 @@ async fn what_was_not_asked_well_is_refused_before_anything_runs() {
 #[tokio::test]
 async fn what_was_measured_before_an_interruption_is_kept() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Made { endless: Some("nats2_15") };
+    let bench = Made { endless: Some("nats2_15"), ..Made::default() };
     let more = ["--scenarios", "killed", "--transports", "redis,nats", "--layers", "bare"];
     let mut printed = Vec::new();
     let arguments = arguments(folder.path(), &more);
-    // The first run ends by itself; it takes no time.
-    let interrupted = tokio::time::sleep(std::time::Duration::from_millis(300));
+    // The first run ends by itself.
+    let interrupted = bench.begun.notified();
     let verdict = perform(&arguments, &bench, interrupted, &mut printed).await.unwrap();
     assert_eq!(verdict, Verdict::Findings);
     let report = Report::read(&folder.path().join("report.json")).unwrap();
@@ -174,7 +174,7 @@ async fn what_was_measured_before_an_interruption_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_never_ends_is_called_off() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Made { endless: Some("redis7") };
+    let bench = Made { endless: Some("redis7"), ..Made::default() };
     let more = ["--scenarios", "killed-2-s", "--transports", "redis,nats", "--layers", "bare"];
     let arguments = arguments(folder.path(), &more);
     perform(&arguments, &bench, pending(), &mut Vec::new()).await.unwrap();

@@ -177,3 +177,70 @@ fn what_was_published_before_the_confirmation_is_not_due() {
     let account = Account::of(&views, &streams(&views, 1));
     assert_eq!((account.due, account.lost()), (2, 2));
 }
+
+/// The only receiver's sums, and whether they add up.
+fn sums(case: &Case) -> (u64, u64, u64, bool) {
+    let account = case.account();
+    let [balance] = &account.balances[..] else { panic!("{:?}", account.balances) };
+    (balance.sent, balance.delivered, balance.counted, balance.holds())
+}
+
+#[test]
+fn what_was_delivered_and_what_gaps_counted_is_what_was_sent() {
+    let all = Case::heard(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(sums(&all), (10, 10, 0, true));
+    // A double is one delivery.
+    let lost = || Case::heard(&[0, 1, 4, 4, 5, 6]);
+    assert_eq!(sums(&lost().told([gap(2, Some(2)), gap(6, Some(3))])), (10, 5, 5, true));
+    assert_eq!(sums(&lost().told([gap(2, Some(2))])), (10, 5, 2, false));
+    assert_eq!(sums(&lost().told([gap(2, Some(3)), gap(6, Some(3))])), (10, 5, 6, false));
+    // Without any, the whole loss is missing.
+    assert_eq!(sums(&lost()), (10, 5, 0, false));
+}
+
+#[test]
+fn any_loss_adds_up_if_each_hole_is_counted_and_not_if_one_is_not() {
+    for pattern in 0..1_u32 << 10 {
+        let arrives = |number: &u32| pattern & (1 << number) != 0;
+        let heard: Vec<u32> = (0..10).filter(arrives).collect();
+        let mut gaps = Vec::new();
+        let (mut before, mut hole) = (0, 0);
+        for number in 0..=10 {
+            if number < 10 && !arrives(&number) {
+                hole += 1;
+                continue;
+            }
+            if hole > 0 {
+                gaps.push(gap(before, Some(hole)));
+            }
+            (before, hole) = (before + 1, 0);
+        }
+        let case = Case::heard(&heard).told(gaps.clone());
+        let delivered = heard.len() as u64;
+        assert_eq!(sums(&case), (10, delivered, 10 - delivered, true), "{heard:?}");
+        let account = case.account();
+        assert_eq!((account.lost_by(Known::Gap), account.overcounted), (10 - delivered, 0));
+        for missing in 0..gaps.len() {
+            let mut rest = gaps.clone();
+            rest.remove(missing);
+            assert!(!sums(&Case::heard(&heard).told(rest)).3, "{heard:?} without {missing}");
+        }
+    }
+}
+
+#[test]
+fn a_gap_may_count_what_the_ticket_denies_or_not() {
+    let case = |count| {
+        let case = Case::heard(&[0, 1, 5, 6, 7, 8, 9]).answer(2, Answer::LinkDown);
+        sums(&case.told([gap(2, Some(count))])).3
+    };
+    assert_eq!([1, 2, 3, 4].map(case), [false, true, true, false]);
+}
+
+#[test]
+fn sums_are_of_streams_whose_losses_can_be_counted() {
+    let lost = || Case::heard(&[0, 1, 5, 6, 7, 8, 9]);
+    assert_eq!(sums(&lost().told([gap(2, None)])), (0, 0, 0, true));
+    let origin = What::OriginLost { origin: ORIGIN.to_owned() };
+    assert_eq!(sums(&lost().told([(7, 0, origin)])), (0, 0, 0, true));
+}

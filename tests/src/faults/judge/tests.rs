@@ -2,7 +2,7 @@ use backplane_core::{ByteSize, Filter, Order, Receipt, Replay};
 
 use super::*;
 use crate::faults::{
-    account::Sent,
+    account::{Balance, Sent},
     journal::{LinkChange, Pages, Told},
     member::Role,
 };
@@ -78,6 +78,33 @@ fn a_count_must_be_one() {
     }
     assert!(!breaks(counted(), &[(Known::Gap, 1)], None));
     assert!(!breaks(counted(), &[(Known::Ticket, 1)], Some(Answer::LinkDown)));
+}
+
+#[test]
+fn what_was_given_and_what_was_counted_must_add_up() {
+    let breaks = |promised, balance: Balance| {
+        let account = Account { balances: vec![balance], ..Account::default() };
+        let view = View {
+            id: String::new(),
+            role: Role::Both,
+            confirmed: Some(0),
+            killed: false,
+            pages: Pages::default(),
+        };
+        let judgement = judge(&promised, &account, &[view], &vec![vec![]], Excuses::default());
+        judgement.broken.iter().any(|broken| broken.contains("gaps counted"))
+    };
+    let whole = Balance { node: 0, sent: 10, delivered: 7, counted: 2, denied: 1 };
+    for count in [2, 3] {
+        assert!(!breaks(counted(), Balance { counted: count, ..whole.clone() }));
+    }
+    for count in [1, 4] {
+        let wrong = Balance { counted: count, ..whole.clone() };
+        assert!(breaks(counted(), wrong.clone()));
+        assert!(breaks(repaired(), wrong.clone()));
+        // Nothing there is counted.
+        assert!(!breaks(bare(), wrong));
+    }
 }
 
 #[test]

@@ -61,9 +61,12 @@ async fn forwards_whatever_the_size_and_passes_ends_on() {
     within(SOON, "a million bytes", both).await.unwrap().unwrap();
     assert!(answer == large, "{} bytes came back", answer.len());
     drop(stream);
-    while proxy.count(Which::All) > 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let empty = async {
+        while proxy.count(Which::All) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within(SOON, "the end of the connection", empty).await.unwrap();
 }
 
 #[tokio::test]
