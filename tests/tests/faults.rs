@@ -6,8 +6,8 @@
 use std::{process::ExitCode, sync::Arc};
 
 use backplane_tests::{
-    faults::{self, Layer, Load, Run, Scenario, Transport},
-    kit::{self, Outcome, Stop},
+    faults::{self, Load, Run, Scenario, Transport},
+    kit::{self, Layer, Outcome, Stop},
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 

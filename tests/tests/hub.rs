@@ -1,15 +1,15 @@
-//! What the hub does across nodes, on every transport: a test per scenario and transport, each with a
-//! medium of its own.
+//! What the hub does across nodes, on every transport, bare and as users get it: a test per scenario,
+//! transport and layer, each with a medium of its own.
 #![expect(clippy::unwrap_used, reason = "a scenario fails by panicking")]
 
-use std::{future::Future, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 use backplane_core::PublisherOutage;
-use backplane_hub::{Backplane, Link};
+use backplane_hub::{Backplane, Link, Sent};
 use backplane_tests::{
-    brokers::{NatsFlavour, RedisFlavour},
+    faults::Transport,
     hub::{self, Client, HubFixture, soon, two_hubs},
-    kit::{Fixture, MemoryFixture, NatsFixture, RedisFixture, Setup},
+    kit::{Fixture, Layer, Setup},
 };
 use futures_util::future::{BoxFuture, join_all};
 use libtest_mimic::{Arguments, Trial};
@@ -17,7 +17,8 @@ use serde_json::json;
 
 /// Two nodes, and the medium between them.
 struct Hubs {
-    medium: Box<dyn Fixture>,
+    medium: Arc<dyn Fixture>,
+    layer: Layer,
     nodes: [Arc<dyn Backplane>; 2],
 }
 
@@ -28,10 +29,9 @@ impl HubFixture for Hubs {
 }
 
 impl Hubs {
-    async fn on(medium: Box<dyn Fixture>) -> Self {
-        let one = medium.node(Setup::default()).await.unwrap();
-        let two = medium.node(Setup::default()).await.unwrap();
-        let hubs = Self { medium, nodes: [one, two] };
+    async fn on(medium: Arc<dyn Fixture>, layer: Layer) -> Self {
+        let nodes = [node(&*medium, layer).await, node(&*medium, layer).await];
+        let hubs = Self { medium, layer, nodes };
         hubs.links(true).await;
         hubs
     }
@@ -45,22 +45,15 @@ impl Hubs {
     }
 }
 
-type Start = fn() -> BoxFuture<'static, Box<dyn Fixture>>;
-type Scenario = (&'static str, for<'a> fn(&'a Hubs) -> BoxFuture<'a, ()>);
-
-fn boxed<F: Fixture, E: std::fmt::Debug>(
-    start: impl Future<Output = Result<F, E>> + Send + 'static,
-) -> BoxFuture<'static, Box<dyn Fixture>> {
-    Box::pin(async { Box::new(start.await.unwrap()) as Box<dyn Fixture> })
+/// Of what repairs, as users get it: by its URL alone, where the medium has one.
+async fn node(medium: &dyn Fixture, layer: Layer) -> Arc<dyn Backplane> {
+    match (layer, medium.url(None)) {
+        (Layer::Repaired, Ok(url)) => backplane_hub::connect(url).await.unwrap(),
+        _ => medium.node(Setup::new(layer.options())).await.unwrap(),
+    }
 }
 
-const TRANSPORTS: [(&str, Start); 5] = [
-    ("memory", || boxed(MemoryFixture::start())),
-    ("redis7", || boxed(RedisFixture::start(RedisFlavour::Redis7))),
-    ("valkey9", || boxed(RedisFixture::start(RedisFlavour::Valkey9))),
-    ("nats2_9", || boxed(NatsFixture::start(NatsFlavour::Nats2_9))),
-    ("nats2_15", || boxed(NatsFixture::start(NatsFlavour::Nats2_15))),
-];
+type Scenario = (&'static str, for<'a> fn(&'a Hubs) -> BoxFuture<'a, ()>);
 
 macro_rules! scenarios {
     ($($module:ident::$name:ident,)+) => {
@@ -105,12 +98,14 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Each starts a broker: more at once would only make each slower.
     arguments.test_threads.get_or_insert(2);
-    let trials = TRANSPORTS.iter().flat_map(|(transport, start)| {
+    let layers = [Layer::Bare, Layer::Repaired];
+    let subjects = Transport::ALL.iter().flat_map(|it| layers.map(|layer| (*it, layer)));
+    let trials = subjects.flat_map(|(transport, layer)| {
         SCENARIOS.iter().map(move |(name, scenario)| {
-            Trial::test(format!("{transport}::{name}"), move || {
+            Trial::test(format!("{}::{name}", layer.over(transport.label())), move || {
                 let runtime = tokio::runtime::Runtime::new()?;
                 runtime.block_on(async {
-                    let hubs = Hubs::on(start().await).await;
+                    let hubs = Hubs::on(transport.start().await.unwrap(), layer).await;
                     scenario(&hubs).await;
                 });
                 Ok(())
@@ -142,14 +137,19 @@ mod faults {
         }
         outage(hubs).await;
         // The own node's clients are served, and the sender is told about the others.
-        let told = one.clients().group("kitchen").send("Local", ()).await;
-        assert!(told.is_err(), "nobody else can have got it");
-        here.expect("Local", json!([])).await;
+        let told = one.clients().group("kitchen").send("Early", ()).await;
+        match hubs.layer {
+            Layer::Repaired => assert_eq!(told.unwrap(), Sent::Queued),
+            _ => assert!(told.is_err(), "nobody else can have got it"),
+        }
+        here.expect("Early", json!([])).await;
         end_of_outage(hubs).await;
         one.clients().group("kitchen").send("Group", ()).await.unwrap();
         two.clients().user("ann").send("User", ()).await.unwrap();
-        for client in [&mut here, &mut there] {
-            assert_eq!(two_told(client).await, ["Group", "User"]);
+        assert_eq!(told_each(&mut here).await, ["Group", "User"]);
+        match hubs.layer {
+            Layer::Repaired => assert_eq!(told_each(&mut there).await, ["Early", "Group", "User"]),
+            _ => assert_eq!(told_each(&mut there).await, ["Group", "User"]),
         }
     }
 
@@ -162,12 +162,15 @@ mod faults {
         end_of_outage(hubs).await;
         one.clients().user("bob").send("User", ()).await.unwrap();
         one.clients().group("late").send("Group", ()).await.unwrap();
-        assert_eq!(two_told(&mut late).await, ["Group", "User"]);
+        assert_eq!(told_each(&mut late).await, ["Group", "User"]);
     }
 
     /// What comes from two nodes, or on two topics, comes in any order.
-    async fn two_told(client: &mut Client) -> [String; 2] {
-        let mut told = [client.next().await.unwrap().target, client.next().await.unwrap().target];
+    async fn told_each<const COUNT: usize>(client: &mut Client) -> [String; COUNT] {
+        let mut told = [const { String::new() }; COUNT];
+        for told in &mut told {
+            *told = client.next().await.unwrap().target;
+        }
         told.sort();
         told
     }

@@ -167,10 +167,11 @@ impl Peers {
     pub(super) fn subscribing(&mut self) -> u64 {
         self.stamp += 1;
         for known in self.known.values_mut() {
-            if known.before.is_none() {
+            let newest = known.peer.newest.load(Ordering::Acquire);
+            if newest == 0 {
                 continue;
             }
-            let newest = known.peer.newest.load(Ordering::Acquire);
+            // Also of one that is not met yet: what came from it shows where it stood.
             if known.floors.last().is_none_or(|(_, floor)| *floor < newest) {
                 known.floors.push((self.stamp, newest));
             }
@@ -190,8 +191,8 @@ impl Peers {
     pub(super) fn contact(&mut self, origin: NodeId, stamp: u64) -> Contact {
         let Some(known) = self.entry(origin) else { return Contact::Untracked };
         let Some(before) = known.before else { return Contact::Unmet(Arc::clone(&known.peer)) };
-        let floor =
-            known.floors.iter().rev().find(|(at, _)| *at <= stamp).map_or(before, |it| it.1);
+        let floor = known.floors.iter().rev().find(|(at, _)| *at <= stamp).map_or(0, |it| it.1);
+        let floor = floor.max(before);
         let forgotten = known.peer.forgotten.load(Ordering::Acquire);
         Contact::Met(Arc::clone(&known.peer), floor.max(forgotten))
     }

@@ -197,7 +197,7 @@ impl Receiver {
         });
         if asked {
             self.change(place, actions, |track| match &answer.part {
-                Some(part) => track.settle(part, place.now, rules, told),
+                Some(part) => track.settle(answer.start, part, place.now, rules, told),
                 None => {
                     track.give_up(place.now, told);
                 }

@@ -107,6 +107,11 @@ impl Sequencer {
         locked(&self.peers)
     }
 
+    #[cfg(test)]
+    pub(super) fn has_met(&self, node: NodeId) -> bool {
+        matches!(self.peers().contact(node, u64::MAX), Contact::Met(..))
+    }
+
     /// Gives an envelope of this node its place, and retains it.
     ///
     /// The caller sees to it that what is numbered first on a topic is sent first.

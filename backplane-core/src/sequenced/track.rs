@@ -72,6 +72,8 @@ struct Asked {
     at: Moment,
     /// How long until it is asked again.
     pause: Duration,
+    /// From where on.
+    start: Option<Start>,
     /// Up to which number. What is missing behind it is another question.
     through: u64,
 }
@@ -342,8 +344,8 @@ impl Track {
                 Some((Start::Number { epoch: self.epoch, from: self.next }, until))
             }
         };
-        let through = question.map_or(u64::MAX, |(_, through)| through);
-        open.asked = Some(Asked { at: now, pause, through });
+        let (start, through) = question.unzip();
+        open.asked = Some(Asked { at: now, pause, start, through: through.unwrap_or(u64::MAX) });
         question
     }
 
@@ -354,9 +356,16 @@ impl Track {
         }
     }
 
-    /// The origin has dealt with a part of what was asked for.
+    /// Whether that was the last question. The answer to one that was repeated comes more than once.
+    fn has_asked(&self, start: Start) -> bool {
+        let asked = self.open.and_then(|open| open.asked);
+        asked.is_some_and(|asked| asked.start == Some(start))
+    }
+
+    /// The origin has dealt with a part of what was asked for from `start` on.
     pub(super) fn settle(
         &mut self,
+        start: Start,
         part: &Part,
         now: Moment,
         rules: Rules,
@@ -386,6 +395,11 @@ impl Track {
         }
         if self.next > before {
             self.progress();
+            self.answered();
+        }
+        // All that the answer is about has come before it: the rest is another question.
+        let covered = part.from <= part.through && part.through < self.next;
+        if covered && self.has_asked(start) {
             self.answered();
         }
         self.known = self.known.max(part.through);

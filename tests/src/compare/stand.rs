@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use super::bench::{Bench, Case, Choice, Load, Menu};
 use crate::{
     brokers::Program,
-    faults::{self, Layer, Run, Scenario, Transport},
-    kit::{Outcome, Stop},
+    faults::{self, Run, Scenario, Transport},
+    kit::{Layer, Outcome, Stop},
 };
 
 /// The transports of this workspace, on brokers of their own.

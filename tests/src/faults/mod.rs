@@ -1,7 +1,10 @@
 //! Faults under load: what is lost, doubled, reordered and reported while a broker or a link fails.
 //!
 //! ```no_run
-//! use backplane_tests::faults::{self, Layer, Load, Scenario, Transport};
+//! use backplane_tests::{
+//!     faults::{self, Load, Scenario, Transport},
+//!     kit::Layer,
+//! };
 //!
 //! # async fn example() -> backplane_tests::kit::Outcome {
 //! let (Some(transport), Some(scenario)) =
@@ -28,7 +31,6 @@ mod bounds;
 mod clock;
 mod journal;
 mod judge;
-mod layer;
 mod load;
 mod measure;
 mod member;
@@ -45,7 +47,6 @@ mod transport;
 
 pub use answer::Answer;
 pub use clock::Clock;
-pub use layer::Layer;
 pub use load::Load;
 pub use member::Role;
 pub use play::run;

@@ -9,7 +9,7 @@ use backplane_core::{NodeOptions, Semantics, Topic, chaos::ChaosHandle};
 use tokio::sync::watch;
 
 use super::{
-    Clock, FaultProxy, HUB, Layer, Load, Run, Scenario, Scene,
+    Clock, FaultProxy, HUB, Load, Run, Scenario, Scene,
     account::{Account, Known, Streams, View, streams},
     bounds::exceeded,
     journal::Journal,
@@ -19,7 +19,7 @@ use super::{
     process::Task,
     progress::{Marks, Phase, Progress, miscounted},
 };
-use crate::kit::{Doing, Fixture, Outcome, Setup, Stop, eventually};
+use crate::kit::{Doing, Fixture, Layer, Outcome, Setup, Stop, eventually};
 
 /// How long recovery may take after a fault.
 const RECOVERY_WITHIN: Duration = Duration::from_secs(40);
@@ -183,7 +183,7 @@ async fn set_up(
             }
             member
         } else {
-            let mut setup = Setup { through, options: layer.options(), ..Setup::default() };
+            let mut setup = Setup { through, ..Setup::new(layer.options()) };
             (plan.options)(&mut setup.options);
             let seed = load.seed ^ index as u64;
             setup.chaos = plan.chaos.map(|options| (options(seed), chaos.clone()));

@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::{
-    Layer, Load,
+    Load,
     clock::Clock,
     journal::{Journal, Pages},
     member::Role,
 };
 use crate::{
     brokers::ServerProcess,
-    kit::{Doing, Outcome, SOON, Stop, within},
+    kit::{Doing, Layer, Outcome, SOON, Stop, within},
 };
 
 /// What the process is told at its start, as JSON in its environment.

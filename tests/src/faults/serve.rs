@@ -12,13 +12,13 @@ use tokio::{
 };
 
 use super::{
-    Clock, HUB, Layer,
+    Clock, HUB,
     journal::Journal,
     member::{Role, listen},
     process::{Line, SERVES, TASK, Task},
     publish::publish,
 };
-use crate::kit::{Doing, Outcome, Stop};
+use crate::kit::{Doing, Layer, Outcome, Stop};
 
 /// How often news is told.
 const NEWS: Duration = Duration::from_millis(50);

@@ -231,21 +231,20 @@ pub struct Setup {
     pub prefix: Option<String>,
     /// Where to connect instead of to the medium itself: a proxy before it.
     pub through: Option<SocketAddr>,
-    /// What every transport's node has in common. Default: [`NodeOptions::bare`], as the scenarios judge
-    /// what a transport does by itself; numbering and buffering are judged by
-    /// [`faults`](crate::faults).
+    /// What every transport's node has in common.
     pub options: NodeOptions,
     /// What is done to what arrives at the node, and the switch for it. [`Setup::start`] sees to it.
     pub chaos: Option<(ChaosOptions, ChaosHandle)>,
 }
 
-impl Default for Setup {
-    fn default() -> Self {
-        Self { prefix: None, through: None, options: NodeOptions::bare(), chaos: None }
-    }
-}
-
 impl Setup {
+    /// A node with these options, otherwise as its transport has it. In a scenario, take
+    /// [`Stage::setup`](super::Stage::setup).
+    #[must_use]
+    pub const fn new(options: NodeOptions) -> Self {
+        Self { prefix: None, through: None, options, chaos: None }
+    }
+
     /// Starts a node with these options on `wire`, behind chaos where there is to be some.
     ///
     /// # Errors

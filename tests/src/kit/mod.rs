@@ -51,8 +51,9 @@
 //! }
 //! ```
 //!
-//! `cargo test --test conformance` judges it by what its [`Semantics`](backplane_core::Semantics)
-//! promise. A promise that is not made is reported as *not promised*, a scenario that the fixture
+//! `cargo test --test conformance` judges it twice, by what its
+//! [`Semantics`](backplane_core::Semantics) promise each time: by itself, as `ours::…`, and as users get
+//! it by default, with repair and buffering ([`Layer::Repaired`]), as `ours_repaired::…`. A promise that is not made is reported as *not promised*, a scenario that the fixture
 //! can't stage as *not applicable*, and what goes beyond the promise as *better than promised*.
 //! What is random follows from a seed, which is printed and can be set: `BACKPLANE_SEED=7`.
 //! `BACKPLANE_REPORT=file` collects all results as lines of JSON.
@@ -65,6 +66,7 @@ pub mod checker;
 mod collect;
 mod fixture;
 mod fixtures;
+mod layer;
 mod random;
 mod record;
 mod run;
@@ -77,6 +79,7 @@ pub use checker::Checker;
 pub use collect::{Collector, confirmed, fence, publish, up};
 pub use fixture::{Census, Connections, Control, Fixture, Setup};
 pub use fixtures::{MemoryFixture, NatsFixture, RedisFixture};
+pub use layer::Layer;
 pub use random::{Random, SEED, seed};
 pub use record::{Note, REPORT, Record, Verdict};
 pub use run::{Scenario, Subject, run, run_all};

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use super::{
-    Fixture, Outcome, Stage, Stop,
+    Fixture, Layer, Outcome, Stage, Stop,
     random::seed,
     record::{Record, Verdict},
     scenarios,
@@ -47,21 +47,23 @@ const LONGEST: Duration = Duration::from_secs(110);
 
 type Start = Arc<dyn Fn() -> BoxFuture<'static, Outcome<Arc<dyn Fixture>>> + Send + Sync>;
 
-/// What is judged: how to set up a fresh medium.
+/// What is judged: how to set up a fresh medium, and what is stacked on it.
 #[derive(Clone)]
 pub struct Subject {
     label: String,
+    layer: Layer,
     start: Start,
 }
 
 impl Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Subject").field(&self.label).finish()
+        f.debug_tuple("Subject").field(&self.name()).finish()
     }
 }
 
 impl Subject {
-    /// A subject whose tests are named `label::…`; `start` is called for each of them.
+    /// A subject whose tests are named `label::…`; `start` is called for each of them. It is bare:
+    /// judged is what the transport does by itself.
     pub fn new<F, E, S, R>(label: impl Into<String>, start: S) -> Self
     where
         F: Fixture,
@@ -76,14 +78,25 @@ impl Subject {
                 Ok(fixture)
             })
         };
-        Self { label: label.into(), start: Arc::new(start) }
+        Self { label: label.into(), layer: Layer::Bare, start: Arc::new(start) }
+    }
+
+    /// The same transport under this layer. Its tests are named `label_repaired::…`, for example.
+    #[must_use]
+    pub const fn under(mut self, layer: Layer) -> Self {
+        self.layer = layer;
+        self
+    }
+
+    fn name(&self) -> String {
+        self.layer.over(&self.label)
     }
 
     /// Runs one scenario on a fresh medium.
     pub async fn judge(&self, scenario: Scenario, seed: u64) -> Record {
         let begun = Instant::now();
         let mut record = Record {
-            subject: self.label.clone(),
+            subject: self.name(),
             medium: "no medium".to_owned(),
             scenario: scenario.name.to_owned(),
             verdict: Verdict::Passed,
@@ -95,7 +108,7 @@ impl Subject {
             Err(stop) => Err(stop),
             Ok(fixture) => {
                 record.medium = fixture.name();
-                let stage = Arc::new(Stage::new(fixture, seed));
+                let stage = Arc::new(Stage::new(fixture, self.layer, seed));
                 let outcome = play(scenario, Arc::clone(&stage)).await;
                 record.notes = stage.take_notes();
                 outcome
@@ -113,7 +126,7 @@ impl Subject {
 
     fn trial(&self, scenario: Scenario) -> Trial {
         let subject = self.clone();
-        Trial::ignorable_test(format!("{}::{}", self.label, scenario.name), move || {
+        Trial::ignorable_test(format!("{}::{}", self.name(), scenario.name), move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(4)
                 .enable_all()
@@ -178,10 +191,16 @@ pub fn run(subjects: impl IntoIterator<Item = Subject>, scenarios: &[Scenario]) 
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// The `main` of a test without harness that judges backplanes by every scenario.
+/// The `main` of a test without harness that judges transports by every scenario: each bare, and
+/// under [`Layer::Repaired`], as `label::…` and `label_repaired::…`.
 ///
-/// Each line names a subject, and how to start a fresh fixture of it: an expression that is a
-/// future of a `Result` with any error.
+/// Each line names a transport, and how to start a fresh fixture of it: an expression that is a
+/// future of a `Result` with any error. To judge it under other layers, see [`Subject::under`] and
+/// [`run_all`].
+///
+/// [`Layer::Repaired`]: crate::kit::Layer::Repaired
+/// [`Subject::under`]: crate::kit::Subject::under
+/// [`run_all`]: crate::kit::run_all
 ///
 /// ```no_run
 /// # use backplane_tests::{brokers::RedisFlavour, kit::{MemoryFixture, RedisFixture}};
@@ -194,9 +213,11 @@ pub fn run(subjects: impl IntoIterator<Item = Subject>, scenarios: &[Scenario]) 
 macro_rules! conformance {
     ($($label:ident => $start:expr),+ $(,)?) => {
         fn main() -> ::std::process::ExitCode {
-            $crate::kit::run_all([
-                $($crate::kit::Subject::new(stringify!($label), || $start)),+
-            ])
+            use $crate::kit::{Layer, Subject};
+            let transports = [$(Subject::new(stringify!($label), || $start)),+];
+            $crate::kit::run_all(transports.into_iter().flat_map(|transport| {
+                [Layer::Bare, Layer::Repaired].map(|layer| transport.clone().under(layer))
+            }))
         }
     };
 }

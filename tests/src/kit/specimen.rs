@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 
 use super::{Doing, Outcome, SOON, Stop, within};
 
-/// The frame in which a node of its own sends this envelope.
-pub(super) async fn frame(envelope: Envelope) -> Outcome<Bytes> {
+/// The frame in which a node of its own, with these options, sends this envelope.
+pub(super) async fn frame(envelope: Envelope, options: NodeOptions) -> Outcome<Bytes> {
     let (tape, mut recorded) = mpsc::channel(1);
-    let node = Node::start(Recorder(tape), NodeOptions::default());
+    let node = Node::start(Recorder(tape), options);
     super::up(&node).await?;
     let ticket = node.try_publish(envelope).doing("recording an envelope")?;
     let frame = within(SOON, "the recorder", recorded.recv()).await?;

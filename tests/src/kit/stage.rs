@@ -5,32 +5,50 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use backplane_core::{Backplane, Semantics};
+use backplane_core::{Backplane, Outage, PublisherOutage, Semantics};
 
 use super::{
-    Control, Fixture, Outcome, Setup, Stop, collect::up, fixture::unable, random::Random,
+    Control, Fixture, Layer, Outcome, Setup, Stop, collect::up, fixture::unable, random::Random,
     record::Note,
 };
 
-/// One scenario's run: its medium, its randomness, and its notes.
+/// One scenario's run: its medium, what is stacked on that, its randomness, and its notes.
 #[derive(Debug)]
 pub struct Stage {
     fixture: Arc<dyn Fixture>,
+    layer: Layer,
     seed: u64,
     notes: Mutex<Vec<Note>>,
 }
 
 impl Stage {
-    /// A stage on this medium.
+    /// A stage on this medium, whose nodes have this layer.
     #[must_use]
-    pub fn new(fixture: Arc<dyn Fixture>, seed: u64) -> Self {
-        Self { fixture, seed, notes: Mutex::default() }
+    pub fn new(fixture: Arc<dyn Fixture>, layer: Layer, seed: u64) -> Self {
+        Self { fixture, layer, seed, notes: Mutex::default() }
     }
 
     /// The medium.
     #[must_use]
     pub fn medium(&self) -> &dyn Fixture {
         &*self.fixture
+    }
+
+    /// How a node is to be, unless a scenario needs more.
+    #[must_use]
+    pub fn setup(&self) -> Setup {
+        Setup::new(self.layer.options())
+    }
+
+    /// Whether what this node publishes while its link is down waits for the link, and its ticket says
+    /// that it is queued. Over a medium that is never away nothing is promised about that; there it is
+    /// as the node was set up.
+    #[must_use]
+    pub fn buffers(&self, node: &dyn Backplane) -> bool {
+        match node.semantics().publisher_outage {
+            PublisherOutage::Never => matches!(self.setup().options.outage, Outage::Buffer { .. }),
+            promised => promised == PublisherOutage::Buffers,
+        }
     }
 
     /// Goes on only where the fixture can do this.
@@ -58,7 +76,7 @@ impl Stage {
     ///
     /// It can't be started, or its link does not come up in time.
     pub async fn node(&self) -> Outcome<Arc<dyn Backplane>> {
-        self.node_with(Setup::default()).await
+        self.node_with(self.setup()).await
     }
 
     /// The same, set up in a special way.
@@ -80,7 +98,7 @@ impl Stage {
     pub async fn nodes<const N: usize>(&self) -> Outcome<[Arc<dyn Backplane>; N]> {
         let mut nodes = Vec::with_capacity(N);
         for _ in 0..N {
-            nodes.push(self.fixture.node(Setup::default()).await?);
+            nodes.push(self.fixture.node(self.setup()).await?);
         }
         for node in &nodes {
             up(&**node).await?;
@@ -88,13 +106,13 @@ impl Stage {
         nodes.try_into().map_err(|_| Stop::Broken("wrong number of nodes".to_owned()))
     }
 
-    /// What the transport promises.
+    /// What a node promises.
     ///
     /// # Errors
     ///
     /// No node can be started.
     pub async fn semantics(&self) -> Outcome<Semantics> {
-        Ok(self.fixture.node(Setup::default()).await?.semantics())
+        Ok(self.fixture.node(self.setup()).await?.semantics())
     }
 
     /// This run's randomness, from its start.

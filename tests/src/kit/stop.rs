@@ -87,13 +87,17 @@ pub async fn eventually<F>(
 where
     F: Future<Output = Outcome<Result<(), String>>>,
 {
+    const LONGEST: Duration = Duration::from_millis(16);
     let deadline = tokio::time::Instant::now() + limit;
+    // Mostly it is so in a moment.
+    let mut pause = Duration::from_millis(1);
     loop {
         let Err(state) = check().await? else { return Ok(()) };
         if tokio::time::Instant::now() >= deadline {
             return Err(Stop::Broken(format!("waited {limit:?} for {what}, in vain: {state}")));
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST);
     }
 }
 

@@ -9,7 +9,7 @@ mod under_load;
 
 use std::collections::HashSet;
 
-use backplane_tests::kit::{Outcome, Record, Scenario, Subject, Verdict, scenarios};
+use backplane_tests::kit::{Layer, Outcome, Record, Scenario, Subject, Verdict, scenarios};
 
 use fault::Fault;
 use futures_util::{StreamExt, stream};
@@ -236,17 +236,24 @@ const CAUGHT_IN_REAL_TIME: &[(Fault, &[&str])] = &[
 ];
 
 async fn judge(fault: Fault, scenario: Scenario) -> Record {
+    judge_under(Layer::Bare, fault, scenario).await
+}
+
+async fn judge_under(layer: Layer, fault: Fault, scenario: Scenario) -> Record {
     let start = move || async move { Outcome::Ok(Medium::with(fault)) };
-    Subject::new(format!("{fault:?}"), start).judge(scenario, SEED).await
+    Subject::new(format!("{fault:?}"), start).under(layer).judge(scenario, SEED).await
+}
+
+fn named(name: &str) -> Scenario {
+    let scenario = scenarios::all().into_iter().find(|scenario| scenario.name == name);
+    scenario.unwrap_or_else(|| panic!("there is no scenario {name}"))
 }
 
 async fn catch(caught: &[(Fault, &[&str])]) -> Vec<String> {
-    let all = scenarios::all();
     let mut wrong = Vec::new();
     for (fault, names) in caught {
         for name in *names {
-            let scenario = all.iter().find(|scenario| scenario.name == *name);
-            let scenario = *scenario.unwrap_or_else(|| panic!("there is no scenario {name}"));
+            let scenario = named(name);
             let record = judge(*fault, scenario).await;
             println!("{record}\n");
             let missed =
@@ -270,6 +277,22 @@ async fn every_fault_is_caught() {
 async fn every_fault_is_caught_in_real_time() {
     let wrong = catch(CAUGHT_IN_REAL_TIME).await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The scenarios find these faults on the bare medium, and under the layer nothing.
+#[tokio::test(start_paused = true)]
+async fn what_a_layer_repairs_is_not_found() {
+    for (fault, name) in [
+        (Fault::Loses, "order::many_publishers_keep_the_order_of_each"),
+        (Fault::Loses, "close::closing_flushes"),
+        (Fault::Doubles, "order::all_nodes_see_one_publishers_order"),
+        (Fault::Reorders, "order::tasks_that_share_a_topic_agree_with_the_local_order"),
+    ] {
+        let bare = judge(fault, named(name)).await;
+        assert!(matches!(bare.verdict, Verdict::Failed(_)), "{bare}");
+        let repaired = judge_under(Layer::Repaired, fault, named(name)).await;
+        assert_eq!(repaired.verdict, Verdict::Passed, "{repaired}");
+    }
 }
 
 #[test]

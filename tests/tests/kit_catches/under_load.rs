@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use backplane_tests::faults::{self, Layer, Load, Run, Scenario};
+use backplane_tests::{
+    faults::{self, Load, Run, Scenario},
+    kit::Layer,
+};
 
 use crate::{SEED, fault::Fault, medium::Medium};
 

@@ -405,6 +405,83 @@ fn a_long_hole_is_answered_part_by_part() {
     checked(world);
 }
 
+/// Each part that has come is proof enough to ask for the next: nobody waits for a timer.
+#[test]
+fn a_long_hole_is_repaired_at_the_pace_of_the_answers() {
+    const HOLE: u64 = 5_000;
+    // At first contact it is asked for by position, afterwards by number.
+    for before in [0, 1] {
+        let mut world = world(Faults { retained: 8_000, ..Faults::none() });
+        publish(&mut world, before);
+        world.pass(Duration::from_secs(1));
+        let sent = Rc::new(Cell::new((0_u64, 0_u64)));
+        let count = Rc::clone(&sent);
+        world.meddle = Some(Box::new(move |to, envelope| {
+            let (resent, asked) = count.get();
+            let lost = to == RECEIVER && envelope.kind == Kind::Message;
+            match control(envelope) {
+                Some(Control::Ask { .. }) => count.set((resent, asked + 1)),
+                None if envelope.kind == Kind::Resent => count.set((resent + 1, asked)),
+                None if lost && number(envelope) <= Some(before + HOLE) => return Way::Lost,
+                _ => {}
+            }
+            Way::Straight
+        }));
+        publish(&mut world, HOLE + 1);
+        // Ten answers, each some 8 ms after the one before; the first timer runs out after 250 ms.
+        world.pass(Duration::from_millis(200));
+        let mut expected: Vec<Saw> = (1..=before).map(Got).collect();
+        expected.extend((before + 1..=before + HOLE).map(Again));
+        expected.push(Got(before + HOLE + 1));
+        let saw = saw(&world, RECEIVER, ORIGIN);
+        assert_eq!(saw.len(), expected.len(), "so many in time");
+        assert_eq!(saw, expected);
+        assert_eq!(sent.get(), (HOLE, HOLE.div_ceil(512)), "each once, and no question twice");
+        checked(world);
+    }
+}
+
+/// Where it stood at that time shows in what came from it on another topic.
+#[test]
+fn what_is_from_before_a_subscription_stays_away_though_its_origin_is_not_met_yet() {
+    const OTHER: u64 = 2;
+    let mut world = World::new(7, Faults::none(), Rules::ALL);
+    let silent = Rc::new(Cell::new(true));
+    let is_silent = Rc::clone(&silent);
+    world.meddle = Some(Box::new(move |to, envelope| {
+        let introduces = matches!(control(envelope), Some(Control::Alive(_)));
+        if introduces && to == RECEIVER && is_silent.get() { Way::Lost } else { Way::Straight }
+    }));
+    seconds(&mut world, 1);
+    world.subscribe(RECEIVER, OTHER);
+    world.pass(Duration::from_millis(50));
+    publish(&mut world, 3);
+    world.publish(ORIGIN, OTHER);
+    world.pass(Duration::from_millis(50));
+    world.subscribe(RECEIVER, TOPIC);
+    world.pass(Duration::from_millis(50));
+    publish(&mut world, 1);
+    world.pass(Duration::from_millis(50));
+    silent.set(false);
+    seconds(&mut world, 3);
+    assert_eq!(saw(&world, RECEIVER, ORIGIN), [Got(1), Got(4)]);
+    checked(world);
+}
+
+#[test]
+fn a_new_node_is_met_within_a_round_trip() {
+    let mut world = pair();
+    let new = world.start_node();
+    // Less than a tick: a greeting, the question back, and the answer.
+    world.pass(Duration::from_millis(30));
+    let ids: Vec<_> = world.nodes.iter().map(|node| node.id).collect();
+    for other in [ORIGIN, RECEIVER] {
+        assert!(world.nodes[new].sequencer.has_met(ids[other]), "the new one knows {other}");
+        assert!(world.nodes[other].sequencer.has_met(ids[new]), "{other} knows the new one");
+    }
+    checked(world);
+}
+
 /// The origin forgot the topic while its first envelopes waited for their beginning to be found.
 #[test]
 fn a_new_count_closes_what_waits_for_the_old_one_with_a_report() {

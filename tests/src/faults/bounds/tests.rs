@@ -1,10 +1,11 @@
 use super::*;
 use crate::faults::{
-    Answer, Layer,
+    Answer,
     account::Sent,
     journal::{LinkChange, Pages},
     member::Role,
 };
+use crate::kit::Layer;
 
 /// A node that publishes so many envelopes on one topic, one each 100 µs, while its link is down in
 /// these spans.

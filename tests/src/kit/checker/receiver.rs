@@ -134,6 +134,8 @@ impl Sink for Receiver {
                     notes.restored += 1;
                     notes.heard.push(Heard::Restored { at });
                 }
+                // Excuses no loss here: whoever is gone had been heard out.
+                Event::OriginLost { .. } => {}
                 other => notes.strangers.push(format!("{other:?}")),
             }
         }

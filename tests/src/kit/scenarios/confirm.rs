@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use backplane_core::{Backplane, Envelope, Filter, Replay, Topic};
+use backplane_core::{Backplane, Delivery, Envelope, Filter, Replay, Topic};
 use futures_util::{FutureExt, future::try_join_all};
 
 use super::HUB;
@@ -132,13 +132,19 @@ pub async fn nothing_from_before_arrives(stage: &Stage) -> Outcome {
     if replay != Replay::None {
         return Err(Stop::NotPromised(format!("it replays: {replay:?}")));
     }
-    let topic = Topic::group(HUB, "history");
+    let [topic, other] = ["history", "another"].map(|name| Topic::group(HUB, name));
     // The witness has heard it, so it was routed before the other subscribed.
     let (ear, _witness) = Collector::listen(&*witness, std::slice::from_ref(&topic)).await?;
     for _ in 0..100 {
         publish(&*there, Envelope::new(topic.clone(), "old")).await?;
     }
     ear.has(100, "what was published before, at the witness").await?;
+    if matches!(here.semantics().delivery, Delivery::Repaired | Delivery::Counted) {
+        // It is from before for whoever has heard of its origin since, on whatever topic.
+        let (guard, _guard) = Collector::listen(&*here, std::slice::from_ref(&other)).await?;
+        fence(&*there, &other, &[&guard]).await?;
+        stage.not_promised("that what an origin published since it was last heard of stays away");
+    }
     let (late, _late) = Collector::listen(&*here, std::slice::from_ref(&topic)).await?;
     publish(&*there, Envelope::new(topic.clone(), "new")).await?;
     fence(&*there, &topic, &[&late]).await?;

@@ -1,6 +1,6 @@
 //! What may arrive on a channel beside envelopes.
 
-use backplane_core::{Envelope, Topic};
+use backplane_core::{Envelope, NodeOptions, Topic};
 
 use crate::kit::{Doing, Outcome, Random, specimen::frame};
 
@@ -14,13 +14,18 @@ pub(super) const HEADER: usize = 6;
 pub(super) const KIND: usize = HEADER + 16;
 pub(super) const ROUTE: usize = KIND + 1;
 
-/// An envelope, and a bundle of three, as they travel.
+/// An envelope as it travels, the first of its node.
+pub(super) async fn specimen(topic: &Topic, body: &str, options: NodeOptions) -> Outcome<Vec<u8>> {
+    let envelope = Envelope::new(topic.clone(), body.to_owned()).except(["c1", "c2"]);
+    let envelope = envelope.trace(Some("00-1-2-01".into()));
+    Ok(frame(envelope, options).await.doing("recording a frame")?.to_vec())
+}
+
+/// A numbered envelope, and a bundle of three, as they travel.
 pub(super) async fn specimens(topic: &Topic) -> Outcome<[Vec<u8>; 2]> {
     let mut singles = Vec::new();
     for body in ["damaged one", "damaged two", "damaged three"] {
-        let envelope = Envelope::new(topic.clone(), body).except(["c1", "c2"]);
-        let envelope = envelope.trace(Some("00-1-2-01".into()));
-        singles.push(frame(envelope).await.doing("recording a frame")?.to_vec());
+        singles.push(specimen(topic, body, NodeOptions::default()).await?);
     }
     let mut bundle = vec![MAGIC, VERSIONS[1]];
     for single in &singles {
@@ -28,6 +33,15 @@ pub(super) async fn specimens(topic: &Topic) -> Outcome<[Vec<u8>; 2]> {
         bundle.extend(single);
     }
     Ok([singles.swap_remove(0), bundle])
+}
+
+/// The envelope with these bytes at the end of its header.
+pub(super) fn append(frame: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let length = frame.get(2..HEADER).and_then(|it| it.try_into().ok());
+    let length = length.map_or(0, u32::from_le_bytes) as usize;
+    let longer = ((length + bytes.len()) as u32).to_le_bytes();
+    let (start, body) = frame.split_at(HEADER + length);
+    [&start[..2], &longer, &start[HEADER..], bytes, body].concat()
 }
 
 /// Where the envelopes of a bundle end.

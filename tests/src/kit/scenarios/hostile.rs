@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backplane_core::{Backplane, Envelope, Link, Stats, Subscription, Topic};
+use backplane_core::{Backplane, Envelope, Link, NodeOptions, Stats, Subscription, Topic};
 use bytes::Bytes;
 
 use super::{
     HUB,
-    garbage::{HEADER, KIND, ROUTE, boundaries, damage, specimens, strangers},
+    garbage::{HEADER, KIND, ROUTE, append, boundaries, damage, specimen, specimens, strangers},
 };
 use crate::kit::{
     Checker, Collector, Control, Doing, Outcome, SOON, Stage, ensure, eventually, fence, publish,
@@ -169,20 +169,21 @@ pub async fn a_newer_version_is_skipped_and_its_new_fields_too(stage: &Stage) ->
     let bodies = scene.ear.bodies();
     ensure!(bodies.len() == scene.good, "a newer one arrived: {bodies:?}");
 
-    let length = single.get(2..HEADER).and_then(|it| it.try_into().ok());
-    let length = length.map_or(0, u32::from_le_bytes) as usize;
-    let (start, body) = single.split_at(HEADER + length);
-    for (number, more) in [1, 3, 1000].into_iter().enumerate() {
-        let longer = ((length + more) as u32).to_le_bytes();
+    let mut longer = scene.good;
+    for (more, numbered) in [1, 3, 1000].into_iter().flat_map(|it| [(it, false), (it, true)]) {
+        let options = if numbered { NodeOptions::default() } else { NodeOptions::bare() };
+        // Of a node of its own: it is the first that this one publishes.
+        let frame = specimen(&scene.topic, "appended", options).await?;
         let mut appended = vec![0xA5; more];
-        // No numbers; a field that this version does not know stands behind them.
-        appended[0] = 0;
-        let bytes = [&start[..2], &longer, &start[HEADER..], &appended, body].concat();
-        stage.medium().inject(&scene.topic, &bytes).await?;
-        scene.ear.has(scene.good + number + 1, "the envelope of a newer version").await?;
+        // A field that this version does not know stands behind the numbers, or behind their absence.
+        if !numbered {
+            appended[0] = 0;
+        }
+        stage.medium().inject(&scene.topic, &append(&frame, &appended)).await?;
+        longer += 1;
+        scene.ear.has(longer, "the envelope of a newer version").await?;
         let last = scene.ear.messages().pop();
-        let right =
-            last.as_ref().is_some_and(|it| it.body == "damaged one" && it.except.len() == 2);
+        let right = last.as_ref().is_some_and(|it| it.body == "appended" && it.except.len() == 2);
         ensure!(right, "{more} appended bytes made {last:?} of it");
     }
     Ok(())

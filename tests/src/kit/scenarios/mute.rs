@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 
 use super::{
     HUB,
-    restart::{Load, judge},
+    restart::{Load, judge_short},
 };
 use crate::kit::{Checker, Collector, Control, Doing, Outcome, SOON, Stage, ensure, up, within};
 
@@ -43,18 +43,21 @@ pub async fn a_short_pause_loses_nothing(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-/// The medium is frozen for ten seconds, under load. Within the probe's deadline the link says that
-/// it is not up, and sinks are told; local sinks are served meanwhile. Afterwards the link is up
-/// again, sinks are told, and whatever was lost lies in between.
+/// The medium is frozen under load, for longer than it takes to try another connection in vain.
+/// Within the probe's deadline the link says that it is not up, and sinks are told; local sinks are
+/// served meanwhile. Afterwards the link is up again, sinks are told, and whatever was lost lies in
+/// between.
 ///
 /// # Errors
 ///
 /// It is otherwise.
 pub async fn a_mute_link_is_noticed_and_replaced(stage: &Stage) -> Outcome {
-    const PAUSE: Duration = Duration::from_secs(10);
     const SLACK: Duration = Duration::from_secs(2);
     stage.needs(Control::Pause)?;
-    let [here, there] = stage.nodes().await?;
+    let setup =
+        || stage.setup().options(|options| options.connect_deadline = Duration::from_secs(1));
+    let options = setup().options;
+    let (here, there) = (stage.node_with(setup()).await?, stage.node_with(setup()).await?);
     let semantics = here.semantics();
     let topics: Vec<_> = (0..3).map(|at| Topic::group(HUB, &format!("muted {at}"))).collect();
     let checker = Checker::new();
@@ -67,7 +70,6 @@ pub async fn a_mute_link_is_noticed_and_replaced(stage: &Stage) -> Outcome {
     let (mut here_link, mut there_link) = (here.link(), there.link());
     let begun = Instant::now();
     stage.medium().pause().await?;
-    let options = NodeOptions::default();
     let deadline = options.probe_every + options.probe_deadline + SLACK;
     let noticed = async {
         let down = |link: &Link| matches!(link, Link::Muted { .. } | Link::Down { .. });
@@ -85,7 +87,7 @@ pub async fn a_mute_link_is_noticed_and_replaced(stage: &Stage) -> Outcome {
     ensure!(local.count() == 1, "a local sink was not served meanwhile");
 
     // The pause is what is tested.
-    tokio::time::sleep(PAUSE.saturating_sub(begun.elapsed())).await;
+    tokio::time::sleep(options.connect_deadline * 2).await;
     let up_meanwhile = here.link().borrow().is_up() || there.link().borrow().is_up();
     ensure!(!up_meanwhile, "a link was up while the medium was frozen");
     stage.medium().resume().await?;
@@ -97,7 +99,7 @@ pub async fn a_mute_link_is_noticed_and_replaced(stage: &Stage) -> Outcome {
     let before = listener.receiver.count();
     listener.receiver.has(before + 200).await.doing("after the pause")?;
     let report = load.end().await?;
-    judge(stage, semantics, &report)?;
+    judge_short(stage, semantics, &report)?;
     let told = listener.receiver.interruptions();
     ensure!(told == (1, 1), "Interrupted and Restored were told {told:?} times");
     Ok(())

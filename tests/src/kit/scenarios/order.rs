@@ -6,7 +6,7 @@ use backplane_core::{Envelope, Topic};
 use futures_util::future::try_join_all;
 
 use super::HUB;
-use crate::kit::{Checker, Collector, Doing, Outcome, SOON, Setup, Stage, ensure, within};
+use crate::kit::{Checker, Collector, Doing, Outcome, SOON, Stage, ensure, within};
 
 fn groups(count: usize) -> Vec<Topic> {
     (0..count).map(|number| Topic::group(HUB, &format!("group {number}"))).collect()
@@ -146,7 +146,7 @@ pub async fn bodies_of_all_sizes_keep_their_order(stage: &Stage) -> Outcome {
 ///
 /// Something is missing, doubled or out of order.
 pub async fn waiting_for_room_keeps_the_order(stage: &Stage) -> Outcome {
-    let setup = Setup::default().options(|options| options.queue_envelopes = 4);
+    let setup = stage.setup().options(|options| options.queue_envelopes = 4);
     let here = stage.node_with(setup).await?;
     let there = stage.node().await?;
     let topics = groups(6);

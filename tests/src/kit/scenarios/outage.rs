@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use backplane_core::{
-    Backplane, CloseError, Envelope, Filter, Link, PublishError, PublisherOutage, Topic,
+    Backplane, CloseError, Envelope, Filter, Link, PublishError, PublisherOutage, Receipt, Ticket,
+    Topic,
 };
 use futures_util::FutureExt;
 
 use super::HUB;
 use crate::kit::{
-    Collector, Control, Doing, Outcome, SOON, Setup, Stage, Stop, confirmed, ensure, eventually,
-    fence, publish, up, within,
+    Collector, Control, Doing, Outcome, SOON, Stage, Stop, confirmed, ensure, eventually, fence,
+    publish, up, within,
 };
 
 /// How soon a publisher must be told that the medium is away.
@@ -23,16 +24,22 @@ pub(super) async fn down(node: &dyn Backplane) -> Outcome {
     within(SOON, "the link to be seen down", not_up).await?.map(drop).doing("watching the link")
 }
 
-/// Publishes with the link down: the local sink has it at once, and the ticket says soon that
-/// nobody else has.
-async fn told(node: &dyn Backplane, topic: &Topic, local: &Collector) -> Outcome {
+/// Publishes with the link down: the local sink has it at once, and the ticket says soon that nobody
+/// else has, or that it is queued where it waits for the link.
+async fn told(stage: &Stage, node: &dyn Backplane, topic: &Topic, local: &Collector) -> Outcome {
     let before = local.count();
     let ticket = node.try_publish(Envelope::new(topic.clone(), "alone")).doing("publishing")?;
     let heard = local.count();
     ensure!(heard == before + 1, "a local sink did not hear at once");
-    match within(AT_ONCE, "a ticket while the link is down", ticket).await? {
-        Err(PublishError::LinkDown(_)) => Ok(()),
-        other => Err(Stop::Broken(format!("while the link is down, a ticket said {other:?}"))),
+    let answer = within(AT_ONCE, "a ticket while the link is down", ticket).await?;
+    truth(stage, node, &answer)
+}
+
+/// With the link down, that is what a publisher must be told.
+fn truth(stage: &Stage, node: &dyn Backplane, answer: &Result<Receipt, PublishError>) -> Outcome {
+    match (answer, stage.buffers(node)) {
+        (Ok(Receipt::Queued), true) | (Err(PublishError::LinkDown(_)), false) => Ok(()),
+        _ => Err(Stop::Broken(format!("while the link is down, a publisher was told {answer:?}"))),
     }
 }
 
@@ -46,32 +53,25 @@ pub async fn a_node_starts_while_the_medium_is_away(stage: &Stage) -> Outcome {
     stage.needs(Control::Stop)?;
     stage.medium().stop().await?;
     let begun = Instant::now();
-    let here = stage.medium().node(Setup::default()).await?;
-    let there = stage.medium().node(Setup::default()).await?;
+    let here = stage.medium().node(stage.setup()).await?;
+    let there = stage.medium().node(stage.setup()).await?;
     let took = begun.elapsed();
     ensure!(took < AT_ONCE, "starting two nodes took {took:?}");
 
     let topic = Topic::group(HUB, "early");
     let ear = Collector::new();
     let subscription = ear.subscribe(&*here, std::slice::from_ref(&topic))?;
-    told(&*here, &topic, &ear).await?;
+    told(stage, &*here, &topic, &ear).await?;
     let mut link = here.link();
     let seen = link.wait_for(|link| matches!(link, Link::Down { .. }));
     match &*within(SOON, "the link to say why it is down", seen).await?? {
         Link::Down { cause, .. } => stage.note(format_args!("the cause: {cause}")),
         other => return Err(Stop::Broken(format!("the link is {other:?}"))),
     }
-    told(&*here, &topic, &ear).await?;
-    match within(
-        AT_ONCE,
-        "publish while the link is down",
-        here.publish(Envelope::new(topic.clone(), "x")),
-    )
-    .await?
-    {
-        Err(PublishError::LinkDown(_)) => {}
-        other => return Err(Stop::Broken(format!("publishing was answered {other:?}"))),
-    }
+    told(stage, &*here, &topic, &ear).await?;
+    let publishing = here.publish(Envelope::new(topic.clone(), "x"));
+    let answer = within(AT_ONCE, "publish while the link is down", publishing).await?;
+    truth(stage, &*here, &answer)?;
     let early = subscription.confirmed().now_or_never();
     ensure!(early.is_none(), "with the medium away, a subscription was confirmed: {early:?}");
 
@@ -95,13 +95,14 @@ pub async fn a_node_starts_while_the_medium_is_away(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-/// While the medium is away, each publisher is told so at once, local sinks are served, and memory
-/// of it does not grow.
+/// While the medium is away, each publisher is told so at once, and local sinks are served. What was
+/// not queued is forgotten; what was is sent when the medium is back, before what comes later.
 ///
 /// # Errors
 ///
 /// It is otherwise.
 pub async fn publishers_are_told_at_once(stage: &Stage) -> Outcome {
+    const COUNT: u64 = 1000;
     stage.needs(Control::Stop)?;
     let [here, there] = stage.nodes().await?;
     if here.semantics().publisher_outage == PublisherOutage::Never {
@@ -113,19 +114,26 @@ pub async fn publishers_are_told_at_once(stage: &Stage) -> Outcome {
     stage.medium().stop().await?;
     down(&*here).await?;
     let before = here.stats();
-    for _ in 0..1000 {
-        told(&*here, &topic, &local).await?;
+    for _ in 0..COUNT {
+        told(stage, &*here, &topic, &local).await?;
     }
     let after = here.stats();
     let (accepted, alone) = (after.accepted - before.accepted, after.link_down - before.link_down);
-    ensure!((accepted, alone) == (1000, 1000), "{accepted} accepted, {alone} counted as alone");
+    let queued = if stage.buffers(&*here) { COUNT } else { 0 };
+    ensure!(
+        (accepted, alone, after.buffered) == (COUNT, COUNT - queued, queued),
+        "{accepted} accepted, {alone} counted as alone, {} as buffered",
+        after.buffered
+    );
     stage.medium().start().await?;
     up(&*here).await?;
     up(&*there).await?;
     publish(&*here, Envelope::new(topic.clone(), "together")).await?;
     fence(&*here, &topic, &[&remote]).await?;
     let bodies = remote.bodies();
-    ensure!(bodies == ["together"], "elsewhere arrived {} envelopes: {bodies:.3?}", bodies.len());
+    let expected = std::iter::repeat_n("alone", queued as usize).chain(["together"]);
+    let right = bodies.iter().eq(expected);
+    ensure!(right, "elsewhere arrived {} envelopes: {bodies:.3?}", bodies.len());
     Ok(())
 }
 
@@ -176,6 +184,24 @@ pub async fn interest_changes_while_the_medium_is_away(stage: &Stage) -> Outcome
     Ok(())
 }
 
+/// How many of these tickets of a node without a medium say that they are queued. The others must be
+/// errors.
+async fn queued(tickets: impl Iterator<Item = Ticket>) -> Outcome<u64> {
+    let mut queued = 0;
+    for ticket in tickets {
+        match within(SOON, "a ticket of a closed node", ticket).await? {
+            Ok(Receipt::Queued) => queued += 1,
+            Err(_) => {}
+            Ok(receipt) => {
+                return Err(Stop::Broken(format!(
+                    "with the medium gone, a ticket said {receipt:?}"
+                )));
+            }
+        }
+    }
+    Ok(queued)
+}
+
 /// Closing does not wait for a medium that is away, and says what was not sent.
 ///
 /// # Errors
@@ -193,20 +219,20 @@ pub async fn closing_while_the_medium_is_away(stage: &Stage) -> Outcome {
         .collect::<Result<_, _>>()?;
     down(&*here).await?;
     let subscription = pending.subscribe(&*here, std::slice::from_ref(&topic))?;
-    drop(here.try_publish(Envelope::new(topic.clone(), "late")));
+    let late = here.try_publish(Envelope::new(topic.clone(), "late")).doing("publishing")?;
     let begun = Instant::now();
-    let limit = Duration::from_secs(5);
+    // What is queued is worth waiting for until then.
+    let limit = Duration::from_secs(if stage.buffers(&*here) { 1 } else { 5 });
     let answer = within(SOON, "closing", here.close(limit)).await?;
     let took = begun.elapsed();
     ensure!(took < limit + AT_ONCE, "closing took {took:?} of {limit:?}");
+    let queued = queued(early.into_iter().chain([late])).await?;
+    ensure!(queued == 0 || stage.buffers(&*here), "{queued} tickets said that they were queued");
     match answer {
-        Ok(_) | Err(CloseError::DeadlinePassed { .. }) => {}
-        Err(error) => return Err(error).doing("closing"),
-    }
-    for ticket in early {
-        if let Ok(receipt) = within(SOON, "a ticket of a closed node", ticket).await? {
-            return Err(Stop::Broken(format!("with the medium gone, a ticket said {receipt:?}")));
-        }
+        Ok(_) if queued == 0 => {}
+        // One that had not been looked at yet is unsent too, and its ticket an error.
+        Err(CloseError::DeadlinePassed { unsent, .. }) if unsent >= queued => {}
+        other => return Err(Stop::Broken(format!("{queued} were queued; closing said {other:?}"))),
     }
     let outcome = within(SOON, "a subscription of a closed node", subscription.confirmed()).await?;
     ensure!(outcome.is_err(), "a closed node confirmed a subscription");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use backplane_core::{Backplane, Envelope, Filter, Topic};
 
 use super::HUB;
-use crate::kit::{Collector, Control, Outcome, Setup, Stage, Stop, ensure, fence, publish};
+use crate::kit::{Collector, Control, Outcome, Stage, Stop, ensure, fence, publish};
 
 /// Several applications, with prefixes like each other, use the same topics.
 ///
@@ -17,7 +17,7 @@ pub async fn applications_never_hear_each_other(stage: &Stage) -> Outcome {
     let prefixes = ["shop", "shop2", "sho", "Shop", "shop-eu", "s"];
     let mut applications = vec![(None, stage.node().await?, stage.node().await?)];
     for prefix in prefixes {
-        let setup = || Setup::default().prefix(prefix);
+        let setup = || stage.setup().prefix(prefix);
         let nodes = (stage.node_with(setup()).await?, stage.node_with(setup()).await?);
         applications.push((Some(prefix), nodes.0, nodes.1));
     }
@@ -34,7 +34,7 @@ pub async fn a_prefix_is_no_part_of_a_name(stage: &Stage) -> Outcome {
     stage.needs(Control::Prefix)?;
     let mut applications = Vec::new();
     for prefix in ["a", "ab", "b", "aorders", "orders", "a.b", "a/b", "a:b", "a*", "*"] {
-        let setup = || Setup::default().prefix(prefix);
+        let setup = || stage.setup().prefix(prefix);
         // To refuse a prefix is one way to keep it apart.
         if let Err(Stop::Broken(refusal)) = stage.medium().node(setup()).await {
             stage.note(format_args!("the prefix {prefix:?} is refused: {refusal}"));

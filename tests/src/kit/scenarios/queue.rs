@@ -62,7 +62,7 @@ async fn filled(stage: &Stage, setup: Setup, size: usize) -> Outcome {
 ///
 /// It is otherwise.
 pub async fn a_full_queue_gives_the_envelope_back(stage: &Stage) -> Outcome {
-    let setup = Setup::default().options(|options| options.queue_envelopes = 2);
+    let setup = stage.setup().options(|options| options.queue_envelopes = 2);
     filled(stage, setup, 10).await
 }
 
@@ -73,7 +73,7 @@ pub async fn a_full_queue_gives_the_envelope_back(stage: &Stage) -> Outcome {
 /// It is otherwise.
 pub async fn a_queue_is_bounded_in_bytes_too(stage: &Stage) -> Outcome {
     let bound = ByteSize::kib(64);
-    let setup = || Setup::default().options(|options| options.queue_bytes = bound);
+    let setup = || stage.setup().options(|options| options.queue_bytes = bound);
     filled(stage, setup(), 10_000).await?;
 
     let here = stage.node_with(setup()).await?;
@@ -95,7 +95,7 @@ pub async fn a_queue_is_bounded_in_bytes_too(stage: &Stage) -> Outcome {
 ///
 /// It is otherwise.
 pub async fn publishers_wait_for_room(stage: &Stage) -> Outcome {
-    let setup = Setup::default().options(|options| options.queue_envelopes = 2);
+    let setup = stage.setup().options(|options| options.queue_envelopes = 2);
     let here = stage.node_with(setup).await?;
     let there = stage.node().await?;
     let topic = Topic::group(HUB, "crowded");
