@@ -304,9 +304,16 @@ impl Peers {
     /// It has taken its leave at this position.
     pub(super) fn left(&mut self, node: NodeId, position: u64, actions: &mut Vec<Action>) {
         if let Some(known) = self.known.get(&node) {
-            // It did not wait for this node.
-            let hurried = known.doubt.is_some() || !known.leaving;
-            if known.before.is_some() && known.numbered && hurried && known.peer.safe() < position {
+            let misses = match known.before {
+                // Whether it did not wait for this node.
+                Some(_) => {
+                    let hurried = known.doubt.is_some() || !known.leaving;
+                    hurried && known.peer.safe() < position
+                }
+                // It never said where it stood: nothing is known of what did not arrive.
+                None => known.peer.newest.load(Ordering::Acquire) < position,
+            };
+            if known.numbered && misses {
                 actions.push(Action::OriginLost(node));
             }
         }

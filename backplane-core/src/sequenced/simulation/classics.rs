@@ -502,13 +502,39 @@ fn a_new_count_closes_what_waits_for_the_old_one_with_a_report() {
     checked(world);
 }
 
+/// It never said where it stood, so nobody could tell it that the last one is missing.
+#[test]
+fn what_an_origin_that_was_never_met_leaves_behind_is_reported() {
+    let mut world = World::new(7, Faults::none(), Rules::ALL);
+    world.meddle = Some(Box::new(|to, envelope| match control(envelope) {
+        Some(Control::Alive(alive)) if alive.known_since.is_some() && to == RECEIVER => Way::Lost,
+        Some(Control::Watermark(_) | Control::Answer(_)) if to == RECEIVER => Way::Lost,
+        _ if to == RECEIVER && number(envelope) == Some(2) => Way::Lost,
+        _ => Way::Straight,
+    }));
+    seconds(&mut world, 1);
+    world.subscribe(RECEIVER, TOPIC);
+    seconds(&mut world, 1);
+    // It counts as dead, so nobody waits for it.
+    world.pause(RECEIVER, Duration::from_secs(10));
+    seconds(&mut world, 8);
+    publish(&mut world, 2);
+    world.leave(ORIGIN);
+    seconds(&mut world, 1);
+    assert_eq!(world.nodes[ORIGIN].state, State::Ended);
+    seconds(&mut world, 3);
+    assert_eq!(saw(&world, RECEIVER, ORIGIN), [Got(1)]);
+    assert!(lost_origin(&world, RECEIVER, ORIGIN));
+    checked(world);
+}
+
 /// Seeds that found bugs: 250, held envelopes of two epochs; 1302, a greeting that overtook what was
 /// buffered; 5139, the answer to a first contact behind what resolved it; 1070, a new epoch while the
 /// old one waited; 10545, a closed epoch that had more; 14053, a leave that was slept through; 21155,
-/// what is proven of a link that failed long ago.
+/// what is proven of a link that failed long ago; 60681, the end of an origin that was never met.
 #[test]
 fn seeds_that_found_bugs() {
-    for seed in [250, 1302, 5139, 1070, 10545, 14053, 21155] {
+    for seed in [250, 1302, 5139, 1070, 10545, 14053, 21155, 60681] {
         if let Err(failure) = super::run(seed, Rules::ALL, None) {
             panic!("seed {seed}: {}", failure.reason);
         }
