@@ -87,7 +87,8 @@ pub enum Replay {
     /// A subscriber gets what is published after its confirmation, nothing from before.
     ///
     /// Where losses are repaired or counted, a node takes for missed what it cannot know to be from
-    /// before: what another node published since it was last heard of, which is a heartbeat at most.
+    /// before: what another node published since it was last heard of, a heartbeat ago at most, or
+    /// since this node was started.
     None,
 }
 
