@@ -13,8 +13,12 @@ const STEP: usize = 4096;
 /// So many topics that change at once are a crowd. One that joins topic after topic never is.
 const CROWD: usize = 8;
 
-/// How long a crowd is gathered: little beside the round trip to a broker that is not nearby.
+/// How long nobody must have come for a crowd to be complete: little beside the round trip to a broker
+/// that is not nearby.
 const GATHERING: Duration = Duration::from_millis(5);
+
+/// For how many times as long it is gathered at most, where more keep coming.
+const PATIENCE: u32 = 10;
 
 impl Shared {
     /// Makes the broker route what other nodes say to this one, and to all.
@@ -60,13 +64,27 @@ impl Shared {
             // Whoever is about to change something too joins this round trip. Where many do, more are
             // coming: a nearby broker would otherwise get a command for every few of them.
             tokio::task::yield_now().await;
-            if (CROWD..STEP).contains(&self.interest.waiting()) {
-                tokio::time::sleep(GATHERING).await;
-            }
+            self.gather().await;
             let work = self.interest.work(STEP);
             if let Err(error) = self.step(session, &work, deadline).await {
                 return error;
             }
+        }
+    }
+
+    /// Waits while a crowd of changes grows.
+    async fn gather(&self) {
+        let mut crowd = self.interest.waiting();
+        for _ in 0..PATIENCE {
+            if !(CROWD..STEP).contains(&crowd) {
+                return;
+            }
+            tokio::time::sleep(GATHERING).await;
+            let grown = self.interest.waiting();
+            if grown == crowd {
+                return;
+            }
+            crowd = grown;
         }
     }
 
