@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::{
-    CloseError, Envelope, Link, Members, NodeId, PublishError, Receipt, Semantics, Sink, Stats,
-    SubscribeError, Subscription, Ticket, Topic,
+    CloseError, Envelope, Link, Members, NodeId, Position, PublishError, Receipt, Semantics, Sink,
+    Stats, SubscribeError, Subscription, Ticket, Topic,
 };
 
 /// One node's connection to all the others.
@@ -79,6 +79,29 @@ pub trait Backplane: Debug + Send + Sync + 'static {
         &self,
         interest: &[(Topic, Arc<dyn Sink>)],
     ) -> Result<Subscription, SubscribeError>;
+
+    /// Reads a topic from a position of the transport's log on, on a connection of its own: everything
+    /// that stands there, in the order of the log, what this node published included, each with its
+    /// [`offset`](Envelope::offset). It is confirmed once the position is found.
+    ///
+    /// To go on after a restart, keep the offset of the last envelope that was dealt with, and read from
+    /// [`Position::After`] it; an offset is of use for its own topic only. What the log does not hold any
+    /// more is told as a [`Gap`](crate::Gap). How far back it reaches, [`Semantics::replay`] says.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError::NoReplay`] where the transport keeps no log, which is what the provided method
+    /// says; [`SubscribeError::WrongOffset`], [`SubscribeError::NameTooLong`] and
+    /// [`SubscribeError::Closed`].
+    fn subscribe_from(
+        &self,
+        topic: &Topic,
+        sink: Arc<dyn Sink>,
+        from: Position,
+    ) -> Result<Subscription, SubscribeError> {
+        let _ = (sink, from);
+        Err(SubscribeError::NoReplay { topic: topic.clone() })
+    }
 
     /// The state of the connection to the broker, now and at every change.
     fn link(&self) -> watch::Receiver<Link>;

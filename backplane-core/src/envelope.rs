@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{NodeId, Topic};
+use crate::{NodeId, Offset, Topic};
 
 /// One routed message.
 ///
@@ -21,6 +21,9 @@ pub struct Envelope {
     pub trace: Option<Arc<str>>,
     /// What the subscriber gets, untouched.
     pub body: Bytes,
+    /// Where it stands in the transport's log; none where the transport keeps none, and where this node
+    /// published it itself. Set on arrival.
+    pub offset: Option<Offset>,
     pub(crate) kind: Kind,
     /// Its place among what its origin published; none where nothing is numbered.
     pub(crate) sequence: Option<Sequence>,
@@ -67,6 +70,7 @@ impl Envelope {
             except: Vec::new(),
             trace: None,
             body: body.into(),
+            offset: None,
             kind: Kind::Message,
             sequence: None,
             via: None,

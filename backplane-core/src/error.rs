@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytesize::ByteSize;
 
-use crate::{BoxError, Envelope, LinkError, Topic, topic};
+use crate::{BoxError, Envelope, LinkError, Offset, Topic, topic};
 
 /// Why an envelope was not published, or is not known to be.
 ///
@@ -87,6 +87,24 @@ pub enum SubscribeError {
         topic: Topic,
         /// What the broker said.
         reason: Arc<str>,
+    },
+    /// It was to be read from a position, and the transport keeps no log.
+    #[error(
+        "{topic} cannot be read from a position, as this transport keeps no log: subscribe to it, or take a transport whose semantics() say that it replays"
+    )]
+    NoReplay {
+        /// The topic.
+        topic: Topic,
+    },
+    /// The offset is not one of this topic's.
+    #[error(
+        "{topic} does not stand where {offset} is: keep an offset together with its topic, and with the parts that the log had then"
+    )]
+    WrongOffset {
+        /// The topic.
+        topic: Topic,
+        /// The offset.
+        offset: Offset,
     },
     /// The node was closed.
     #[error("the backplane is closed")]

@@ -45,8 +45,8 @@ pub enum Event {
 pub struct Gap {
     /// The topic they were published on.
     pub topic: Topic,
-    /// Who published them.
-    pub origin: NodeId,
+    /// Who published them, where that is known.
+    pub origin: Option<NodeId>,
     /// How many, where that is known.
     pub count: Option<u64>,
 }
@@ -54,7 +54,7 @@ pub struct Gap {
 impl Gap {
     /// A gap that a layer or a transport has found.
     #[must_use]
-    pub const fn new(topic: Topic, origin: NodeId, count: Option<u64>) -> Self {
+    pub const fn new(topic: Topic, origin: Option<NodeId>, count: Option<u64>) -> Self {
         Self { topic, origin, count }
     }
 }

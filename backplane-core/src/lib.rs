@@ -58,6 +58,7 @@ mod link;
 mod membership;
 mod node;
 mod node_id;
+mod offset;
 mod random;
 mod semantics;
 mod sequenced;
@@ -78,6 +79,7 @@ pub use link::{BoxError, Link, LinkError};
 pub use membership::{Member, Members};
 pub use node::{Node, NodeOptions, Outage, Retention, Sequencing, WhenFull};
 pub use node_id::NodeId;
+pub use offset::{Offset, OffsetError, Position};
 pub use semantics::{
     Delivery, Filter, Order, PublisherOutage, Replay, Semantics, SubscriberOutage,
 };

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytesize::ByteSize;
 
 use crate::Receipt;
@@ -23,6 +25,13 @@ pub struct Semantics {
     pub largest_body: ByteSize,
 }
 
+impl Semantics {
+    /// Whether the medium keeps a log, and a subscriber reads on from where it stood.
+    pub(crate) fn keeps_log(&self) -> bool {
+        self.subscriber_outage == SubscriberOutage::CatchesUp
+    }
+}
+
 /// See [`Semantics::delivery`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -39,6 +48,9 @@ pub enum Delivery {
     Repaired,
     /// Never twice. What the medium loses is reported with its count.
     Counted,
+    /// Never twice, and never lost while the medium keeps it. What the medium drops before it was read is
+    /// reported, with its count as soon as that is known.
+    Kept,
 }
 
 /// See [`Semantics::order`].
@@ -76,6 +88,9 @@ pub enum SubscriberOutage {
     Counted,
     /// Sent again by their origins before `Restored`, or reported as a `Gap` with its count.
     Repaired,
+    /// Read from the medium's log, on from where the subscriber stood, before `Restored`. What the log
+    /// does not hold any more is reported as a `Gap`.
+    CatchesUp,
     /// There is no broker that could be away.
     Never,
 }
@@ -90,6 +105,15 @@ pub enum Replay {
     /// before: what another node published since it was last heard of, a heartbeat ago at most, or
     /// since this node was started.
     None,
+    /// The medium keeps a log. A subscriber that asks for it
+    /// ([`Backplane::subscribe_from`](crate::Backplane::subscribe_from)) reads from there, as far back as
+    /// both bounds allow.
+    Kept {
+        /// For how long, if that is bounded.
+        age: Option<Duration>,
+        /// How many entries of a part, roughly, if that is bounded.
+        entries: Option<u64>,
+    },
 }
 
 /// See [`Semantics::filter`].

@@ -6,8 +6,9 @@
 use std::{fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
-use crate::{LinkError, Semantics, Topic};
+use crate::{LinkError, Offset, Position, Semantics, Topic};
 pub use crate::{
     codec::Frame,
     node::{Batch, Inbound},
@@ -31,6 +32,57 @@ pub trait Wire: Debug + Send + Sync + 'static {
     ///
     /// Why there is no connection; the node reports it and tries again.
     async fn connect(&self, inbound: Inbound) -> Result<Self::Session, LinkError>;
+
+    /// The part of the log in which this topic's envelopes stand.
+    fn part_of(&self, topic: &Topic) -> u32 {
+        let _ = topic;
+        0
+    }
+
+    /// Reads a topic's part of the log, on a connection of its own, from this position on: from the
+    /// entry itself, where it is [`Position::After`] one, as that may hold several envelopes. Returns
+    /// with the reader where it stands, which is never [`Position::Now`].
+    ///
+    /// Provided for a medium that keeps no log ([`Replay::None`](crate::Replay::None)): it is never
+    /// called there. Must be cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no connection; the node tries again.
+    async fn read(
+        &self,
+        topic: &Topic,
+        from: Position,
+    ) -> Result<(Position, Box<dyn Reader>), LinkError> {
+        let _ = from;
+        Err(LinkError::Lost { reason: format!("there is no log to read {topic} from") })
+    }
+}
+
+/// Reads one part of a log. Dropping it ends its connection.
+#[async_trait]
+pub trait Reader: Debug + Send {
+    /// Waits for what comes next, in the order of the log; entries of other topics of that part may be
+    /// among it. Must be cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost.
+    async fn next(&mut self) -> Result<Vec<Entry>, LinkError>;
+}
+
+/// What a [`Reader`] finds.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// What was written there: the bytes of a [`Frame`], or whatever else turned up.
+    Frame {
+        /// The bytes.
+        bytes: Bytes,
+        /// Where they stand.
+        offset: Offset,
+    },
+    /// What should have come before the next entry is not in the log any more.
+    Trimmed,
 }
 
 /// One connection to a messaging system. Dropping it must end it, with its tasks.
@@ -71,6 +123,19 @@ pub trait Session: Debug + Send + Sync + 'static {
     /// The connection is lost.
     async fn unsubscribe(&self, topics: &[Topic]) -> Result<(), LinkError> {
         let _ = topics;
+        Ok(())
+    }
+
+    /// Returns once what the medium's log held when this connection was made, of the topics that were
+    /// subscribed before, has been handed over.
+    ///
+    /// Provided for a medium that keeps no log
+    /// ([`SubscriberOutage::CatchesUp`](crate::SubscriberOutage::CatchesUp)). Must be cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost.
+    async fn caught_up(&self) -> Result<(), LinkError> {
         Ok(())
     }
 

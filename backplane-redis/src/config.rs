@@ -4,7 +4,7 @@ use backplane_core::{ConnectError, Node, NodeOptions, wire::Wire};
 
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
-use crate::{channel::Channels, connection::RedisWire, endpoint::Endpoint};
+use crate::{channel::Channels, endpoint::Endpoint, pubsub::RedisWire};
 
 /// The port of a Redis server that names none.
 pub(crate) const DEFAULT_PORT: u16 = 6379;
@@ -127,7 +127,7 @@ impl RedisConfig {
         Ok(RedisWire::new(Endpoint::new(&self)?, self.protocol, channels))
     }
 
-    fn check(&self) -> Result<(), ConnectError> {
+    pub(crate) fn check(&self) -> Result<(), ConnectError> {
         let length = self.prefix.len();
         if (1..=LONGEST_PREFIX).contains(&length) {
             return Ok(());

@@ -11,7 +11,7 @@ use redis::{
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 
-use crate::{RedisConfig, error};
+use crate::{Protocol, RedisConfig, error};
 
 /// When an idle connection is first asked, and how often then, whether the other end is still there.
 /// A second line behind the node's own probes: it ends what a lost peer would keep open.
@@ -68,6 +68,25 @@ impl Endpoint {
             _ => config.set_push_sender(on_push),
         };
         self.client(protocol)?.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// The same in the newest protocol that both sides may speak.
+    pub(crate) async fn open_newest<P: AsyncPushSender>(
+        &self,
+        protocol: Protocol,
+        on_push: impl Fn() -> P,
+    ) -> RedisResult<(MultiplexedConnection, ProtocolVersion)> {
+        let first = match protocol {
+            Protocol::Resp2 => ProtocolVersion::RESP2,
+            Protocol::Auto | Protocol::Resp3 => ProtocolVersion::RESP3,
+        };
+        match self.open(first, on_push()).await {
+            Err(error) if protocol == Protocol::Auto && error::is_unknown_command(&error) => {
+                let version = ProtocolVersion::RESP2;
+                Ok((self.open(version, on_push()).await?, version))
+            }
+            opened => Ok((opened?, first)),
+        }
     }
 
     /// Opens a connection for subscriptions in RESP2, which takes no other commands.

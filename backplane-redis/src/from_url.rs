@@ -1,26 +1,59 @@
+use std::time::Duration;
+
 use backplane_core::{ConnectError, NodeOptions};
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-use crate::{Protocol, RedisConfig, config::DEFAULT_PORT};
+use crate::{Protocol, RedisConfig, StreamsConfig, config::DEFAULT_PORT};
 
 const SHAPE: &str = "redis://user:password@host:port?prefix=name";
 const OPTIONS: [&str; 5] = ["prefix", "protocol", "ca", "cert", "key"];
+const OF_STREAMS: [&str; 3] = ["parts", "entries", "age"];
 
-/// Reads a URL. No message repeats a part of it that may hold the password.
+/// The schemes of Pub/Sub, without and with encryption.
+const PUBSUB: [&str; 2] = ["redis", "rediss"];
+const STREAMS: [&str; 2] = ["redis+streams", "rediss+streams"];
+
+/// Reads a URL of Pub/Sub. No message repeats a part of it that may hold the password.
 pub(crate) fn parse(text: &str) -> Result<RedisConfig, ConnectError> {
+    parse_as(text, PUBSUB, &OPTIONS, |_, _| Ok(false))
+}
+
+/// Reads a URL of Streams.
+pub(crate) fn parse_streams(text: &str) -> Result<StreamsConfig, ConnectError> {
+    let mut config = StreamsConfig::default();
+    let options = [&OPTIONS[..], &OF_STREAMS].concat();
+    config.server = parse_as(text, STREAMS, &options, |option, value| {
+        let number = || value.parse::<u64>().map_err(|_| bad_option(option, "it is not a number"));
+        match option {
+            "parts" => config.parts = u32::try_from(number()?).unwrap_or(u32::MAX),
+            "entries" => config.entries = number()?,
+            "age" => config.age = Duration::from_secs(number()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok(config)
+}
+
+fn parse_as(
+    text: &str,
+    [plain, tls]: [&str; 2],
+    options: &[&str],
+    mut more: impl FnMut(&str, &str) -> Result<bool, ConnectError>,
+) -> Result<RedisConfig, ConnectError> {
     let url = Url::parse(text).map_err(|error| {
         bad_url(&format!(
             "{error}; expected {SHAPE}, with any of @:/?#% in user and password percent-encoded"
         ))
     })?;
     let encrypted = match url.scheme() {
-        "redis" => false,
-        "rediss" => true,
+        scheme if scheme == plain => false,
+        scheme if scheme == tls => true,
         scheme => {
             return Err(ConnectError::UnknownScheme {
                 scheme: scheme.to_owned(),
-                known: "redis:, rediss:".to_owned(),
+                known: format!("{plain}:, {tls}:"),
             });
         }
     };
@@ -36,8 +69,9 @@ pub(crate) fn parse(text: &str) -> Result<RedisConfig, ConnectError> {
     }
     check_rest(&url)?;
     let query = url.query().unwrap_or_default();
-    config.node =
-        NodeOptions::from_query(query, &OPTIONS, |option, value| set(&mut config, option, value))?;
+    config.node = NodeOptions::from_query(query, options, |option, value| {
+        Ok(set(&mut config, option, value)? || more(option, value)?)
+    })?;
     Ok(config)
 }
 

@@ -1,4 +1,4 @@
-//! A backplane over Redis or Valkey Pub/Sub, from Redis 5.0 and any Valkey on.
+//! A backplane over Redis or Valkey, from Redis 5.0 and any Valkey on.
 //!
 //! ```no_run
 //! use backplane_core::{Backplane, Envelope, Topic};
@@ -13,53 +13,65 @@
 //! # }
 //! ```
 //!
-//! Each node has two connections: one publishes, with one round trip per batch, and one is
-//! subscribed to what the node is interested in, and to nothing else.
+//! There are two ways to use a server:
+//!
+//! * **Pub/Sub** ([`RedisConfig`], `redis:`): the fastest. The server passes on and keeps nothing; what gets
+//!   lost is repaired by the node that published it.
+//! * **Streams** ([`StreamsConfig`], `redis+streams:`): the server keeps what is published, within bounds. A
+//!   node reads on from where it was, whoever else is gone, and an application reads from any position.
 //!
 //! # Promises
 //!
-//! By default a node numbers what it publishes, repairs what gets lost, and buffers during an outage: see
-//! [`NodeOptions`](backplane_core::NodeOptions). This is what it promises without that, with
+//! By default a node numbers what it publishes, repairs or counts what gets lost, and buffers during an
+//! outage: see [`NodeOptions`](backplane_core::NodeOptions). This is what it promises without that, with
 //! `?repair=off&outage=refuse`:
 //!
-//! | promise | Redis Pub/Sub |
-//! |---|---|
-//! | delivery | at most once |
-//! | order | per origin and topic |
-//! | receipt | accepted: the server has passed it on to every connection subscribed at that moment |
-//! | publisher's outage | local sinks are served, the ticket says that nobody else is |
-//! | subscriber's outage | lost, and reported as `Interrupted` … `Restored` |
-//! | replay | none |
-//! | filter | the server |
-//! | largest body | 8 MiB |
+//! | promise | Pub/Sub | Streams |
+//! |---|---|---|
+//! | delivery | at most once | at least once |
+//! | order | per origin and topic | per origin and topic |
+//! | receipt | accepted: the server has passed it on to every connection subscribed at that moment | stored: it is in the server's memory, and in its append-only file as far as `appendfsync` says |
+//! | publisher's outage | local sinks are served, the ticket says that nobody else is | the same |
+//! | subscriber's outage | lost, and reported as `Interrupted` … `Restored` | read on from where it was; what was trimmed meanwhile is a `Gap` |
+//! | replay | none | as long as `age` and `entries` keep it |
+//! | filter | the server | the node, by the channel, before it decodes anything |
+//! | largest body | 8 MiB | 8 MiB |
+//!
+//! Each node has two connections: one publishes, with one round trip per batch, and one receives: what it is
+//! subscribed to, or the streams that its interest falls into.
 //!
 //! # For the server's administrator
 //!
-//! * **Channels** are called `{prefix}/{hub}/{kind}/{name}`, with prefix and hub percent-encoded.
-//!   Applications that share a server need different prefixes; database numbers do not separate
-//!   them.
-//! * **Access rules** for a user that does this and nothing else:
-//!   `+subscribe +unsubscribe +publish resetchannels &backplane/*` (the prefix, where it is
-//!   another). A topic that the rules forbid is refused alone.
+//! * **Channels** are called `{prefix}/{hub}/{kind}/{name}`, with prefix and hub percent-encoded; **streams**
+//!   `{prefix}/log/{number}`. Applications that share a server need different prefixes.
+//! * **Access rules** for a user that does this and nothing else, with the prefix where it is another:
+//!   for Pub/Sub `+subscribe +unsubscribe +publish resetchannels &backplane/*`; for Streams
+//!   `+xadd +xread +xrange +xinfo|stream +xtrim +time +client|id +client|unblock ~backplane/log/*`. A topic
+//!   that the rules forbid is refused alone.
 //! * **Output buffer.** A node that reads too slowly is disconnected at
 //!   `client-output-buffer-limit pubsub` (by default 32 MB, or 8 MB for a minute), and reports it
-//!   as an interruption. Many large bodies need a larger limit.
+//!   as an interruption. Many large bodies need a larger limit. Streams know no such limit.
+//! * **Memory and disk, for Streams.** Each of the streams holds up to `entries` entries, for up to `age` (the
+//!   latter from Redis 6.2 on). With `appendonly yes` they outlive the server's process, also when it is
+//!   killed; the machine's sudden end may cost what `appendfsync` leaves open: a second with `everysec`,
+//!   nothing with `always`. Without, a restart loses them, and nodes are told so by a `Gap`. Databases: only
+//!   number 0 is used.
 //! * **Several servers.** In a Redis Cluster every node of it passes everything on to all others;
 //!   behind replicas, all nodes of the application have to use the same server: what is published
 //!   on a replica stays there.
 
 mod channel;
 mod config;
-mod connection;
 mod endpoint;
 mod error;
 mod from_url;
-mod publish;
+mod pubsub;
 mod server;
-mod subscribe;
+mod streams;
 #[cfg(feature = "tls")]
 mod tls;
 
 pub use config::{Protocol, RedisConfig};
+pub use streams::StreamsConfig;
 #[cfg(feature = "tls")]
 pub use tls::Tls;

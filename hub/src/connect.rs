@@ -14,6 +14,8 @@ use backplane_core::{Backplane, ConnectError, Link};
 /// | `memory:`, `memory:NAME` | nodes within this process | `memory` (on by default) |
 /// | `redis:` | Redis or Valkey Pub/Sub | `redis` |
 /// | `rediss:` | the same over TLS | `redis-tls` |
+/// | `redis+streams:` | Redis or Valkey Streams, which keep what is sent | `redis` |
+/// | `rediss+streams:` | the same over TLS | `redis-tls` |
 /// | `nats:` | core NATS | `nats` |
 ///
 /// Options follow a question mark: those of the transport, and these, which all of them have:
@@ -88,10 +90,12 @@ impl IntoFuture for Connect {
 }
 
 /// Every scheme of this release, with the feature that it needs and whether that is on.
-const SCHEMES: [(&str, &str, bool); 4] = [
+const SCHEMES: [(&str, &str, bool); 6] = [
     ("memory", "memory", cfg!(feature = "memory")),
     ("redis", "redis", cfg!(feature = "redis")),
     ("rediss", "redis-tls", cfg!(feature = "redis-tls")),
+    ("redis+streams", "redis", cfg!(feature = "redis")),
+    ("rediss+streams", "redis-tls", cfg!(feature = "redis-tls")),
     ("nats", "nats", cfg!(feature = "nats")),
 ];
 
@@ -116,6 +120,10 @@ fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
         #[cfg(feature = "redis")]
         ("redis" | "rediss", url) => {
             Ok(Arc::new(backplane_redis::RedisConfig::from_url(url)?.start()?))
+        }
+        #[cfg(feature = "redis")]
+        ("redis+streams" | "rediss+streams", url) => {
+            Ok(Arc::new(backplane_redis::StreamsConfig::from_url(url)?.start()?))
         }
         #[cfg(feature = "nats")]
         ("nats", url) => Ok(Arc::new(backplane_nats::NatsConfig::from_url(url)?.start()?)),

@@ -9,6 +9,8 @@ backplane_tests::conformance! {
     memory => MemoryFixture::start(),
     redis7 => RedisFixture::start(RedisFlavour::Redis7),
     valkey9 => RedisFixture::start(RedisFlavour::Valkey9),
+    redis7_streams => RedisFixture::streams(RedisFlavour::Redis7),
+    valkey9_streams => RedisFixture::streams(RedisFlavour::Valkey9),
     nats2_9 => NatsFixture::start(NatsFlavour::Nats2_9),
     nats2_15 => NatsFixture::start(NatsFlavour::Nats2_15),
 }

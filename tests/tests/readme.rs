@@ -10,13 +10,14 @@ use backplane_core::{
 };
 use backplane_memory::MemoryConfig;
 use backplane_nats::NatsConfig;
-use backplane_redis::RedisConfig;
+use backplane_redis::{RedisConfig, StreamsConfig};
 
 #[tokio::test]
 async fn the_table_of_semantics_is_current() {
     let columns: Vec<(&str, Semantics)> = vec![
         ("memory", MemoryConfig::default().start().semantics()),
         ("Redis Pub/Sub", RedisConfig::default().start().unwrap().semantics()),
+        ("Redis Streams", StreamsConfig::default().start().unwrap().semantics()),
         ("core NATS", NatsConfig::default().start().unwrap().semantics()),
     ];
     let expected = table(&columns);
@@ -36,7 +37,7 @@ fn table(columns: &[(&str, Semantics)]) -> String {
         ("an `Ok` proves", |it| receipt(it.receipt).to_owned()),
         ("a publisher during an outage", |it| publisher(it.publisher_outage).to_owned()),
         ("a subscriber during an outage", |it| subscriber(it.subscriber_outage).to_owned()),
-        ("replay", |it| replay(it.replay).to_owned()),
+        ("replay", |it| replay(it.replay)),
         ("filtered by", |it| filter(it.filter).to_owned()),
         ("largest body", |it| it.largest_body.to_string()),
     ];
@@ -56,6 +57,7 @@ fn delivery(it: Delivery) -> &'static str {
         Delivery::AtLeastOnce => "at least once",
         Delivery::Repaired => "once; what is lost is repaired, or counted",
         Delivery::Counted => "at most once; what is lost is counted",
+        Delivery::Kept => "once, for as long as the broker keeps it",
         _ => "new here",
     }
 }
@@ -93,15 +95,22 @@ fn subscriber(it: SubscriberOutage) -> &'static str {
         SubscriberOutage::LostAndReported => "loses, and hears of it",
         SubscriberOutage::Repaired => "gets what it missed, or its count",
         SubscriberOutage::Counted => "loses, and hears how many",
+        SubscriberOutage::CatchesUp => "reads on from where it was",
         SubscriberOutage::Never => "has none",
         _ => "new here",
     }
 }
 
-fn replay(it: Replay) -> &'static str {
+fn replay(it: Replay) -> String {
     match it {
-        Replay::None => "none",
-        _ => "new here",
+        Replay::None => "none".to_owned(),
+        Replay::Kept { age, entries } => {
+            let age = age.map(|age| format!("{} min", age.as_secs() / 60));
+            let entries = entries.map(|entries| format!("{entries} entries of a part"));
+            let bounds: Vec<String> = [age, entries].into_iter().flatten().collect();
+            format!("from any position: {}", bounds.join(", "))
+        }
+        _ => "new here".to_owned(),
     }
 }
 

@@ -99,9 +99,9 @@ use async_trait::async_trait;
 
 use self::{connection::Running, handle::Control};
 use crate::{
-    Delivery, LinkError, Order, Semantics, Topic,
+    Delivery, LinkError, Order, Position, Semantics, SubscriberOutage, Topic,
     random::Random,
-    wire::{Batch, Inbound, Refused, Session, Wire},
+    wire::{Batch, Inbound, Reader, Refused, Session, Wire},
 };
 
 pub use handle::{ChaosCounts, ChaosHandle};
@@ -150,6 +150,10 @@ impl<W: Wire> Wire for Chaos<W> {
         let mut semantics = self.wire.semantics();
         if self.options.changes_number() {
             semantics.delivery = Delivery::BestEffort;
+            // What is dropped on the way from a log is not read again.
+            if semantics.keeps_log() {
+                semantics.subscriber_outage = SubscriberOutage::LostAndReported;
+            }
         }
         if self.options.changes_order() {
             semantics.order = Order::None;
@@ -166,6 +170,19 @@ impl<W: Wire> Wire for Chaos<W> {
         let running = Running::start(inbound, self.options.clone(), Random::new(seed), control);
         let session = self.wire.connect(running.inbound()).await?;
         Ok(ChaosSession { session, _running: running })
+    }
+
+    fn part_of(&self, topic: &Topic) -> u32 {
+        self.wire.part_of(topic)
+    }
+
+    /// Without chaos: what is read from a position comes as it stands there.
+    async fn read(
+        &self,
+        topic: &Topic,
+        from: Position,
+    ) -> Result<(Position, Box<dyn Reader>), LinkError> {
+        self.wire.read(topic, from).await
     }
 }
 
@@ -188,6 +205,10 @@ impl<S: Session> Session for ChaosSession<S> {
 
     async fn unsubscribe(&self, topics: &[Topic]) -> Result<(), LinkError> {
         self.session.unsubscribe(topics).await
+    }
+
+    async fn caught_up(&self) -> Result<(), LinkError> {
+        self.session.caught_up().await
     }
 
     async fn close(&self) {

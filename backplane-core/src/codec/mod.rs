@@ -15,7 +15,7 @@ mod header;
 
 pub(crate) use control::{Alive, Answer, Control, Listed, Page, Part, Phase, Start, Watermark};
 pub use frame::Frame;
-pub(crate) use frame::{frames, read};
+pub(crate) use frame::{Received, frames, read};
 pub(crate) use header::{Header, LONGEST as LONGEST_HEADER};
 
 /// Why received bytes are not an envelope. They are counted and dropped.

@@ -5,6 +5,7 @@ use std::{
 };
 
 use tokio::sync::Notify;
+use tokio_util::sync::DropGuard;
 
 use super::Interest;
 use crate::{SubscribeError, Topic};
@@ -12,18 +13,31 @@ use crate::{SubscribeError, Topic};
 /// Registered interest; dropping it ends the interest.
 #[must_use = "dropping a subscription ends it at once"]
 pub struct Subscription {
-    interest: Arc<Interest>,
-    registered: Vec<(Topic, u64)>,
+    of: Of,
     confirmation: Arc<Confirmation>,
+}
+
+/// What ends with it.
+enum Of {
+    Interest { table: Arc<Interest>, registered: Vec<(Topic, u64)> },
+    Reading { topic: Topic, _ends: DropGuard },
 }
 
 impl Subscription {
     pub(crate) const fn new(
-        interest: Arc<Interest>,
+        table: Arc<Interest>,
         registered: Vec<(Topic, u64)>,
         confirmation: Arc<Confirmation>,
     ) -> Self {
-        Self { interest, registered, confirmation }
+        Self { of: Of::Interest { table, registered }, confirmation }
+    }
+
+    pub(crate) const fn of_reading(
+        topic: Topic,
+        confirmation: Arc<Confirmation>,
+        ends: DropGuard,
+    ) -> Self {
+        Self { of: Of::Reading { topic, _ends: ends }, confirmation }
     }
 
     /// Waits until the broker routes every topic: what any node publishes after that arrives.
@@ -48,19 +62,25 @@ impl Subscription {
 
     /// The topics of this subscription.
     pub fn topics(&self) -> impl Iterator<Item = &Topic> {
-        self.registered.iter().map(|(topic, _)| topic)
+        let (registered, read) = match &self.of {
+            Of::Interest { registered, .. } => (&registered[..], None),
+            Of::Reading { topic, .. } => (&[][..], Some(topic)),
+        };
+        registered.iter().map(|(topic, _)| topic).chain(read)
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.interest.remove(&self.registered);
+        if let Of::Interest { table, registered } = &self.of {
+            table.remove(registered);
+        }
     }
 }
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Subscription").field(&self.registered).finish()
+        f.debug_set().entries(self.topics()).finish()
     }
 }
 
@@ -81,13 +101,13 @@ enum State {
 }
 
 impl Confirmation {
-    pub(super) fn new(topics: usize) -> Self {
+    pub(crate) fn new(topics: usize) -> Self {
         let state = if topics == 0 { State::Confirmed } else { State::Waits(topics) };
         Self { state: Mutex::new(state), told: Notify::new() }
     }
 
     /// One more topic is routed.
-    pub(super) fn confirm(&self) {
+    pub(crate) fn confirm(&self) {
         self.change(|left| if left > 1 { State::Waits(left - 1) } else { State::Confirmed });
     }
 
@@ -95,7 +115,7 @@ impl Confirmation {
         self.change(|_| State::Failed(Box::new(error)));
     }
 
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.change(|_| State::Failed(Box::new(SubscribeError::Closed)));
     }
 
@@ -108,6 +128,11 @@ impl Confirmation {
                 self.told.notify_waiters();
             }
         }
+    }
+
+    /// Whether it is confirmed, or will never be.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.outcome().is_some()
     }
 
     fn outcome(&self) -> Option<Result<(), SubscribeError>> {

@@ -118,6 +118,21 @@ impl Interest {
         })
     }
 
+    /// The topics of interest for which this is true.
+    pub(crate) fn matching(&self, concerns: impl Fn(&Topic) -> bool) -> Vec<Interested> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let table = shard.read().unwrap_or_else(PoisonError::into_inner);
+            let entries = table.iter().filter(|it| !it.sinks.is_empty() && concerns(&it.topic));
+            found.extend(entries.map(|entry| Interested {
+                topic: entry.topic.clone(),
+                sinks: Arc::clone(&entry.sinks),
+                stamp: entry.stamp,
+            }));
+        }
+        found
+    }
+
     /// Registers sinks; the confirmation counts the topics that are not routed yet. Topics that had none
     /// get this stamp.
     pub(crate) fn add(

@@ -155,7 +155,7 @@ impl Shared {
                     Some(count) => counters.lost.add(count),
                     None => self.counters.uncounted_gaps.add(1),
                 }
-                super::tell(sinks, &Event::Gap(Gap::new(topic.clone(), origin, count)));
+                super::tell(sinks, &Event::Gap(Gap::new(topic.clone(), Some(origin), count)));
             }
             Told::Doubled => counters.doubled.add(1),
         }

@@ -11,6 +11,7 @@ mod outgoing;
 mod probe;
 mod publish;
 mod query;
+mod reading;
 mod receive;
 mod reconcile;
 mod supervisor;
@@ -33,7 +34,7 @@ pub use receive::Inbound;
 pub(crate) use receive::{Arrival, Detour};
 
 use crate::{
-    Backplane, CloseError, Envelope, Event, Flushed, Link, LinkError, Members, NodeId,
+    Backplane, CloseError, Envelope, Event, Flushed, Link, LinkError, Members, NodeId, Position,
     PublishError, Semantics, Sink, Stats, SubscribeError, Subscription, Ticket, Topic,
     event::Telling,
     interest::{Interest, Registration},
@@ -45,6 +46,7 @@ use crate::{
 use conversation::Late;
 use probe::ProbeBook;
 use publish::Outbound;
+use reading::Log;
 
 /// A node on a backplane: the [`Backplane`] that any [`Wire`] becomes.
 ///
@@ -53,6 +55,8 @@ use publish::Outbound;
 #[derive(Debug)]
 pub struct Node {
     shared: Arc<Shared>,
+    log: Arc<dyn Log>,
+    options: NodeOptions,
     _stop: DropGuard,
 }
 
@@ -116,8 +120,11 @@ impl Node {
             ended: CancellationToken::new(),
             stop: stop.clone(),
         });
-        tokio::spawn(supervisor::run(wire, options, Arc::clone(&shared), queued));
-        Self { shared, _stop: stop.drop_guard() }
+        let wire = Arc::new(wire);
+        let log = Arc::<_>::clone(&wire) as Arc<dyn Log>;
+        let run = supervisor::run(wire, options.clone(), Arc::clone(&shared), queued);
+        tokio::spawn(run);
+        Self { shared, log, options, _stop: stop.drop_guard() }
     }
 }
 
@@ -145,6 +152,15 @@ impl Backplane for Node {
     ) -> Result<Subscription, SubscribeError> {
         let stamp = self.shared.sequencer.subscribing();
         self.shared.interest.add(interest, stamp)
+    }
+
+    fn subscribe_from(
+        &self,
+        topic: &Topic,
+        sink: Arc<dyn Sink>,
+        from: Position,
+    ) -> Result<Subscription, SubscribeError> {
+        self.shared.read(Arc::clone(&self.log), topic.clone(), sink, from, &self.options)
     }
 
     fn link(&self) -> watch::Receiver<Link> {

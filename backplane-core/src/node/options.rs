@@ -53,15 +53,16 @@ pub struct NodeOptions {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sequencing {
-    /// [`Repaired`](Self::Repaired) where the transport delivers at most once, or as it may, otherwise
-    /// [`Off`](Self::Off).
+    /// [`Repaired`](Self::Repaired) where the transport delivers at most once, or as it may;
+    /// [`Counted`](Self::Counted) where it keeps a log; otherwise [`Off`](Self::Off).
     #[default]
     Auto,
     /// Nothing is numbered. A loss is known as an interruption only.
     Off,
     /// Envelopes are numbered and losses counted, but nothing is retained, so nothing is repaired.
     Counted,
-    /// Envelopes are numbered and retained for a while; what others miss is sent again.
+    /// Envelopes are numbered and retained for a while; what others miss is sent again. Where the
+    /// transport keeps a log, that retains them, and this is the same as [`Counted`](Self::Counted).
     Repaired,
 }
 
@@ -198,6 +199,9 @@ impl NodeOptions {
             semantics.order = Order::PerOriginAndTopic;
         }
         match sequencing {
+            Sequencing::Counted | Sequencing::Repaired if medium.keeps_log() => {
+                semantics.delivery = Delivery::Kept;
+            }
             Sequencing::Repaired => {
                 semantics.delivery = Delivery::Repaired;
                 semantics.subscriber_outage = SubscriberOutage::Repaired;
@@ -214,7 +218,7 @@ impl NodeOptions {
     pub(super) fn settings(&self, medium: Semantics) -> Settings {
         let sequencing = self.sequencing_over(medium);
         let mut retention = self.retention;
-        if sequencing == Sequencing::Counted {
+        if sequencing == Sequencing::Counted || medium.keeps_log() {
             retention.topic_envelopes = 0;
             retention.bytes = ByteSize::b(0);
         }
@@ -222,13 +226,15 @@ impl NodeOptions {
             numbered: matches!(sequencing, Sequencing::Counted | Sequencing::Repaired),
             retention,
             deadline: self.repair_deadline,
+            log: medium.keeps_log(),
             rules: Rules::ALL,
         }
     }
 
-    const fn sequencing_over(&self, medium: Semantics) -> Sequencing {
+    fn sequencing_over(&self, medium: Semantics) -> Sequencing {
         match (self.sequencing, medium.delivery) {
             (Sequencing::Auto, Delivery::AtMostOnce | Delivery::BestEffort) => Sequencing::Repaired,
+            (Sequencing::Auto, _) if medium.keeps_log() => Sequencing::Counted,
             (Sequencing::Auto, _) => Sequencing::Off,
             (chosen, _) => chosen,
         }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use crate::{
-    Envelope, LinkError, NodeId, Topic,
+    Envelope, Event, Gap, LinkError, NodeId, Offset, Topic,
     codec::{self, DecodeError, Header},
     envelope::{Kind, Sequence},
     interest::Interested,
@@ -29,7 +29,7 @@ pub struct Inbound {
 /// What a wire has handed over.
 #[derive(Debug, Clone)]
 pub(crate) enum Arrival {
-    Frame(Bytes),
+    Frame(Bytes, Option<Offset>),
     Envelope(Box<Envelope>),
 }
 
@@ -51,7 +51,7 @@ impl Arrival {
     /// What it takes of a queue's byte bound.
     pub(crate) fn cost(&self) -> usize {
         match self {
-            Self::Frame(bytes) => bytes.len(),
+            Self::Frame(bytes, _) => bytes.len(),
             Self::Envelope(envelope) => envelope.cost(),
         }
     }
@@ -79,10 +79,24 @@ impl Inbound {
     ///
     /// Runs the sinks before it returns. Bytes that are no envelope are counted and dropped.
     pub fn frame(&self, bytes: impl Into<Bytes>) {
-        if let Some(detour) = &self.detour {
-            return detour.arrives(Arrival::Frame(bytes.into()));
+        self.enters(bytes.into(), None);
+    }
+
+    /// The same, from a log, where it stands at this offset. Returns whether the node has taken it: once
+    /// it has given the connection up it does not, and the next connection is to bring it.
+    #[must_use = "what was not taken is to be read again"]
+    pub fn frame_at(&self, bytes: impl Into<Bytes>, offset: Offset) -> bool {
+        self.enters(bytes.into(), Some(offset))
+    }
+
+    fn enters(&self, bytes: Bytes, offset: Option<Offset>) -> bool {
+        match &self.detour {
+            Some(detour) => {
+                detour.arrives(Arrival::Frame(bytes, offset));
+                true
+            }
+            None => self.while_open(|shared| shared.frame(bytes, offset)),
         }
-        self.while_open(|shared| shared.frame(bytes.into()));
     }
 
     /// Takes an envelope that was never encoded.
@@ -105,7 +119,7 @@ impl Inbound {
             return true;
         }
         self.while_open(|shared| match arrival {
-            Arrival::Frame(bytes) => shared.frame(bytes),
+            Arrival::Frame(bytes, offset) => shared.frame(bytes, offset),
             Arrival::Envelope(envelope) => shared.envelope(&envelope),
         })
     }
@@ -120,7 +134,7 @@ impl Inbound {
         };
         match arrival {
             Arrival::Envelope(envelope) => see(envelope.kind, envelope.origin),
-            Arrival::Frame(bytes) => codec::read(bytes.clone(), |received| {
+            Arrival::Frame(bytes, _) => codec::read(bytes.clone(), |received| {
                 // What cannot be read is the node's to count.
                 if let Ok(received) = &received
                     && let Ok(header) = received.header()
@@ -140,6 +154,22 @@ impl Inbound {
             shared.interest.doubted(shared.probes.proven());
             shared.restore();
         });
+    }
+
+    /// A log does not hold any more what should have come next on the topics of which this is true: their
+    /// sinks are told a [`Gap`] without a count.
+    pub fn trimmed(&self, concerns: impl Fn(&Topic) -> bool) {
+        self.while_open(|shared| {
+            for Interested { topic, sinks, .. } in shared.interest.matching(concerns) {
+                shared.counters.uncounted_gaps.add(1);
+                super::tell(&sinks, &Event::Gap(Gap::new(topic, None, None)));
+            }
+        });
+    }
+
+    /// The wire has dropped so many frames that nobody here is interested in.
+    pub fn uninterested(&self, frames: u64) {
+        self.shared.counters.uninterested.add(frames);
     }
 
     /// The connection has ended. Later calls change nothing.
@@ -181,8 +211,11 @@ impl fmt::Debug for Inbound {
 }
 
 impl Shared {
-    fn frame(&self, bytes: Bytes) {
+    fn frame(&self, bytes: Bytes, offset: Option<Offset>) {
+        let mut index = 0;
         codec::read(bytes, |received| {
+            let offset = offset.map(|offset| offset.at(index));
+            index += 1;
             let outcome = received.and_then(|received| {
                 let origin = received.origin().ok_or(DecodeError::Truncated)?;
                 if origin == self.id {
@@ -190,7 +223,7 @@ impl Shared {
                     received.header().map(|header| self.echo(header.kind, &body))
                 } else {
                     let header = received.header()?;
-                    self.receive(&header, origin, &received.body);
+                    self.receive(&header, origin, &received.body, offset);
                     Ok(())
                 }
             });
@@ -215,7 +248,7 @@ impl Shared {
         }
     }
 
-    fn receive(&self, header: &Header<'_>, origin: NodeId, body: &Bytes) {
+    fn receive(&self, header: &Header<'_>, origin: NodeId, body: &Bytes, offset: Option<Offset>) {
         match header.kind {
             // A medium that sends everything to everyone brings the probes of others too.
             Kind::Probe => {}
@@ -232,6 +265,7 @@ impl Shared {
                     envelope.origin = Some(origin);
                     envelope.kind = header.kind;
                     envelope.sequence = header.sequence;
+                    envelope.offset = offset;
                     envelope
                 });
             }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub(super) async fn run(
-    wire: impl Wire,
+    wire: Arc<impl Wire>,
     options: NodeOptions,
     shared: Arc<Shared>,
     queued: mpsc::Receiver<Queued>,
@@ -28,7 +28,7 @@ pub(super) async fn run(
         biased;
         () = shared.stop.cancelled() => {}
         () = shared.keep_time(&options) => {}
-        () = supervise(&wire, &options, &shared, &mut outgoing) => {}
+        () = supervise(&*wire, &options, &shared, &mut outgoing) => {}
     }
     shared.outbound.up.store(false, Ordering::Release);
     outgoing.give_up(&shared);
@@ -130,11 +130,22 @@ async fn serve(
         cause = inbound.ended() => Err(cause),
         cause = shared.keep_probing(session, options) => Err(cause),
         cause = shared.follow_interest(session, options.answer_deadline) => Err(cause),
+        cause = shared.catch_up(session) => Err(cause),
         outcome = outgoing.write(session, shared, options.answer_deadline) => outcome,
     }
 }
 
 impl Shared {
+    /// Says `Restored` once what the log held has arrived; ends with the connection.
+    async fn catch_up(&self, session: &impl Session) -> LinkError {
+        if let Err(cause) = session.caught_up().await {
+            return cause;
+        }
+        self.sequencer.caught_up();
+        self.restore();
+        std::future::pending().await
+    }
+
     fn up(&self, epoch: u64) {
         self.counters.connections.add(1);
         self.outbound.up.store(true, Ordering::Release);
@@ -165,14 +176,14 @@ impl Shared {
 /// The pause before the next attempt: doubling, bounded, and drawn at random, so that many nodes do
 /// not come back in step.
 #[derive(Debug)]
-struct Pause {
+pub(super) struct Pause {
     shortest: Duration,
     longest: Duration,
     next: Duration,
 }
 
 impl Pause {
-    const fn new(options: &NodeOptions) -> Self {
+    pub(super) const fn new(options: &NodeOptions) -> Self {
         Self {
             shortest: options.shortest_pause,
             longest: options.longest_pause,
@@ -180,11 +191,11 @@ impl Pause {
         }
     }
 
-    const fn reset(&mut self) {
+    pub(super) const fn reset(&mut self) {
         self.next = self.shortest;
     }
 
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let whole = self.next.min(self.longest);
         self.next = whole.saturating_mul(2);
         // Without randomness the pause is merely not spread.

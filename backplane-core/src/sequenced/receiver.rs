@@ -38,6 +38,8 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Receiver {
     rules: Rules,
+    /// Whether everything arrives in the order of a log.
+    log: bool,
     tracks: HashMap<(NodeId, Topic), Track, Hashing>,
     /// Those with a hole.
     open: HashSet<(NodeId, Topic), Hashing>,
@@ -71,8 +73,8 @@ pub(super) struct Place<'a> {
 }
 
 impl Receiver {
-    pub(super) fn new(rules: Rules) -> Self {
-        Self { rules, tracks: HashMap::default(), open: HashSet::default() }
+    pub(super) fn new(rules: Rules, log: bool) -> Self {
+        Self { rules, log, tracks: HashMap::default(), open: HashSet::default() }
     }
 
     /// Whether this is the next one of a track where nothing is missing, as it nearly always is; then it
@@ -102,7 +104,7 @@ impl Receiver {
         if !self.follow(place, contact) {
             return told(Told::Message(envelope, false));
         }
-        let rules = self.rules;
+        let (rules, log) = (self.rules, self.log);
         self.change(place, actions, |track| {
             track.peer.saw(sequence.position);
             let Sequence { epoch, number, position, .. } = sequence;
@@ -119,6 +121,9 @@ impl Receiver {
             track.overtake(sequence.epoch, place.now, rules, told);
             if track.baseline.is_none() && sequence.epoch > track.epoch {
                 track.close_epoch(sequence.epoch, place.now, rules, told);
+            }
+            if log {
+                track.is_due(&sequence, place.now, told);
             }
             if track.baseline.is_none() && (sequence.number == track.next || !rules.hold) {
                 track.deliver(envelope, place.now, told);
@@ -148,10 +153,12 @@ impl Receiver {
         if !self.follow(place, contact) {
             return;
         }
-        let rules = self.rules;
+        let (rules, log) = (self.rules, self.log);
         self.change(place, actions, |track| {
             track.overtake(last.epoch, place.now, rules, told);
             match track.baseline {
+                // Had anything been published since the subscription, it would have come before this.
+                Some(_) if log => track.begin_behind(last),
                 Some(Baseline::After(floor)) if last.position <= floor || !rules.first_contact => {
                     // Unless what waits is of a newer epoch, which this says nothing about.
                     if !track.is_late(last.epoch) {
@@ -170,6 +177,9 @@ impl Receiver {
                         told(Told::Lost(place.origin, None));
                     }
                 }
+            }
+            if log && last.epoch == track.epoch {
+                track.give_up_through(last.number, place.now, told);
             }
             track.advance(place.now, told);
         });

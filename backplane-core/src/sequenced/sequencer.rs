@@ -38,6 +38,9 @@ pub(crate) struct Settings {
     pub(crate) retention: Retention,
     /// How long a hole may stay without progress.
     pub(crate) deadline: Duration,
+    /// Whether the medium keeps a log, which brings everything in its order: what is missing then is lost,
+    /// and what was missed is read from it.
+    pub(crate) log: bool,
     pub(crate) rules: Rules,
 }
 
@@ -53,6 +56,8 @@ pub(crate) struct Sequencer {
     /// Whether the link was in doubt and `Restored` has not been told since.
     interrupted: AtomicBool,
     up: AtomicBool,
+    /// Whether the log has not been read up to its end since the link came up.
+    behind: AtomicBool,
     /// Counts heartbeats.
     beats: AtomicUsize,
     name: Option<String>,
@@ -71,17 +76,18 @@ pub(crate) struct Holding {
 impl Sequencer {
     pub(crate) fn new(settings: Settings, name: Option<&str>) -> Self {
         let mut rules = settings.rules;
-        rules.resynchronise &= settings.numbered;
+        rules.resynchronise &= settings.numbered && !settings.log;
         let origin = |_| Mutex::new(Origin::new(settings.retention, LANES, rules));
         Self {
             settings,
             origins: std::array::from_fn(origin),
-            receivers: std::array::from_fn(|_| Mutex::new(Receiver::new(rules))),
+            receivers: std::array::from_fn(|_| Mutex::new(Receiver::new(rules, settings.log))),
             peers: Mutex::new(Peers::new(rules)),
             held: Held::default(),
             waiting: Waiting::default(),
             interrupted: AtomicBool::new(false),
             up: AtomicBool::new(false),
+            behind: AtomicBool::new(false),
             beats: AtomicUsize::new(0),
             name: name.map(str::to_owned),
         }
@@ -359,9 +365,17 @@ impl Sequencer {
     pub(crate) fn doubt(&self, up: bool) {
         self.up.store(up, Ordering::Release);
         self.interrupted.store(true, Ordering::Release);
+        if self.settings.log && !up {
+            self.behind.store(true, Ordering::Release);
+        }
         let mut peers = self.peers();
         peers.link(up);
         peers.doubt();
+    }
+
+    /// What the log held when the link came up has been read.
+    pub(crate) fn caught_up(&self) {
+        self.behind.store(false, Ordering::Release);
     }
 
     /// Whether everything that was in doubt has been compared and repaired or reported: `Restored` is
@@ -369,6 +383,7 @@ impl Sequencer {
     pub(crate) fn restored(&self) -> bool {
         self.interrupted.load(Ordering::Acquire)
             && self.up.load(Ordering::Acquire)
+            && !self.behind.load(Ordering::Acquire)
             && !self.peers().in_doubt()
             && self.waiting.open.load(Ordering::Acquire) == 0
             && self.interrupted.swap(false, Ordering::AcqRel)

@@ -265,6 +265,14 @@ impl Track {
         told(Told::Message(envelope, repaired));
     }
 
+    /// This comes in the order of a log: what would have come before it is lost.
+    pub(super) fn is_due(&mut self, sequence: &Sequence, now: Moment, told: &mut impl FnMut(Told)) {
+        if self.baseline.is_some() {
+            self.begin(sequence.epoch, sequence.number);
+        }
+        self.give_up_through(sequence.number - 1, now, told);
+    }
+
     /// Whether another one may wait behind a hole.
     pub(super) fn has_room(&self) -> bool {
         self.held.len() < MOST_HELD

@@ -78,7 +78,9 @@ async fn what_is_given_up_is_told() {
                 .iter()
                 .any(|it| matches!(it, Event::OriginLost { origin: it } if *it == origin));
             let gaps = told.iter().filter_map(|it| match it {
-                Event::Gap(gap) if gap.origin == origin && gap.topic == topic => Some(gap.count),
+                Event::Gap(gap) if gap.origin == Some(origin) && gap.topic == topic => {
+                    Some(gap.count)
+                }
                 _ => None,
             });
             let gaps: Vec<Option<u64>> = gaps.collect();

@@ -64,7 +64,7 @@ async fn who_am_i(caller: Caller, kitchen: State<Kitchen>) -> Result<Identity, H
 
 fn missed(missed: Missed) {
     let Missed { topic, origin, count, .. } = missed;
-    tracing::warn!(%topic, %origin, ?count, "messages were lost");
+    tracing::warn!(%topic, ?origin, ?count, "messages were lost");
 }
 
 fn link(event: LinkEvent) {

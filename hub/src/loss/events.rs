@@ -13,8 +13,8 @@ pub struct Missed {
     pub hub: Hub,
     /// Whom they were for: [`Topic::route`] tells whether all, or which group, user or connection.
     pub topic: Topic,
-    /// The node that sent them.
-    pub origin: NodeId,
+    /// The node that sent them, where that is known.
+    pub origin: Option<NodeId>,
     /// How many, where that is known.
     pub count: Option<u64>,
     /// How many earlier events were dropped since the last one that was told, as too many waited.

@@ -63,7 +63,10 @@ impl Losses {
         let queue = queue.min(tokio::sync::Semaphore::MAX_PERMITS);
         let (news, told) = (gaps || link).then(|| mpsc::channel(queue)).unzip();
         let outage = backplane.semantics().subscriber_outage;
-        let complete = matches!(outage, SubscriberOutage::Repaired | SubscriberOutage::Counted);
+        let complete = matches!(
+            outage,
+            SubscriberOutage::Repaired | SubscriberOutage::Counted | SubscriberOutage::CatchesUp
+        );
         (Self { notices, complete, gaps, link, news, skipped: AtomicU64::new(0) }, told)
     }
 

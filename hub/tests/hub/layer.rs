@@ -38,7 +38,7 @@ impl Layer {
 
     /// So many messages on a topic are lost.
     pub(crate) fn lose(&self, topic: &Topic, origin: NodeId, count: Option<u64>) {
-        let event = Event::Gap(Gap::new(topic.clone(), origin, count));
+        let event = Event::Gap(Gap::new(topic.clone(), Some(origin), count));
         let sinks = self.sinks(|it| it == topic);
         assert!(!sinks.is_empty(), "nobody subscribes {topic}");
         sinks.iter().for_each(|sink| sink.accept(&event));

@@ -53,6 +53,7 @@ pub struct RedisOptions {
     user: Option<String>,
     password: Option<String>,
     tls: bool,
+    keeps_data: bool,
     config: Vec<String>,
 }
 
@@ -78,6 +79,12 @@ impl RedisOptions {
         self
     }
 
+    /// Keeps its data on disk, in an append-only file, also when it is killed.
+    pub fn keep_data(mut self) -> Self {
+        self.keeps_data = true;
+        self
+    }
+
     /// Adds a line to the server's configuration; it wins over the lines before it.
     pub fn config_line(mut self, line: impl Into<String>) -> Self {
         self.config.push(line.into());
@@ -94,8 +101,8 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts a server and waits until it answers `PING`. It keeps nothing on disk, so every start finds
-    /// it empty.
+    /// Starts a server and waits until it answers `PING`. Unless told otherwise it keeps nothing on disk, so
+    /// every start finds it empty.
     ///
     /// # Errors
     ///
@@ -116,8 +123,9 @@ impl Redis {
              dir {}\n\
              daemonize no\n\
              save \"\"\n\
-             appendonly no\n",
-            quoted(&layout.data().to_string_lossy())
+             appendonly {}\n",
+            quoted(&layout.data().to_string_lossy()),
+            if self.options.keeps_data { "yes" } else { "no" }
         );
         let mut line = |line: String| {
             text.push_str(&line);
@@ -196,6 +204,10 @@ impl Server for Redis {
         let password = self.options.password.as_deref().map(encode);
         let login = password.map(|password| format!("{user}:{password}@"));
         format!("{scheme}://{}{address}", login.unwrap_or_default())
+    }
+
+    fn keeps_data(&self) -> bool {
+        self.options.keeps_data
     }
 
     fn has_tls(&self) -> bool {

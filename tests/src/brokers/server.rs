@@ -16,7 +16,7 @@ pub trait Server: fmt::Debug + Send + Sync + 'static {
     fn program(&self) -> Program;
 
     /// Writes what the server reads into its folder, and answers the program's arguments. Called at
-    /// each start; the data folder is empty then.
+    /// each start; the data folder is empty then, unless the server [keeps](Self::keeps_data) it.
     ///
     /// # Errors
     ///
@@ -32,6 +32,11 @@ pub trait Server: fmt::Debug + Send + Sync + 'static {
 
     /// The URL for clients, with user and password if there are any.
     fn url(&self, address: SocketAddr) -> String;
+
+    /// Whether the next start finds the data of the one before.
+    fn keeps_data(&self) -> bool {
+        false
+    }
 
     /// True if [`Layout::ca_certificate`] is there for clients to trust.
     fn has_tls(&self) -> bool {

@@ -67,7 +67,7 @@ pub(super) async fn start_again(
 /// One attempt. A start that is cancelled leaves no process behind.
 pub(super) async fn start(server: &dyn Server, layout: &Layout) -> Result<Started, StartError> {
     let program = server.program().find()?;
-    let log = prepare_folder(layout).map_err(BrokerError::Folder)?;
+    let log = prepare_folder(layout, server.keeps_data()).map_err(BrokerError::Folder)?;
     let before = log.metadata().map_or(0, |metadata| metadata.len());
     let arguments = server.prepare(layout)?;
     let process = ServerProcess::spawn(&program, &arguments, log)
@@ -77,13 +77,13 @@ pub(super) async fn start(server: &dyn Server, layout: &Layout) -> Result<Starte
     Ok(Started { process, version })
 }
 
-/// Empties the data folder and opens the log for more.
-fn prepare_folder(layout: &Layout) -> io::Result<File> {
+/// Empties the data folder, unless it is kept, and opens the log for more.
+fn prepare_folder(layout: &Layout, keeps_data: bool) -> io::Result<File> {
     let data = layout.data();
-    if data.exists() {
+    if data.exists() && !keeps_data {
         fs::remove_dir_all(&data)?;
     }
-    fs::create_dir(&data)?;
+    fs::create_dir_all(&data)?;
     File::options().create(true).append(true).open(layout.log())
 }
 

@@ -209,8 +209,10 @@ impl<'a> Told<'a> {
 
     fn gaps(&self, id: &str, wanted: u16) -> Vec<(u64, Option<u64>)> {
         let gap = |note: &super::journal::Told| match &note.what {
-            What::Gap { topic, origin, count } if *topic == wanted && origin == id => {
-                Some((note.after, *count))
+            What::Gap { topic, origin, count } if *topic == wanted => {
+                // Without an origin, it may be anybody's.
+                let concerns = origin.as_ref().is_none_or(|origin| origin == id);
+                concerns.then_some((note.after, *count))
             }
             _ => None,
         };

@@ -54,7 +54,7 @@ pub(super) struct Told {
 pub(super) enum What {
     Interrupted { since: u64 },
     Restored,
-    Gap { topic: u16, origin: String, count: Option<u64> },
+    Gap { topic: u16, origin: Option<String>, count: Option<u64> },
     OriginLost { origin: String },
 }
 
@@ -342,7 +342,7 @@ impl Sink for Journal {
             Event::Gap(gap) => match self.topics.iter().position(|topic| *topic == gap.topic) {
                 Some(topic) => self.told(What::Gap {
                     topic: topic as u16,
-                    origin: gap.origin.to_string(),
+                    origin: gap.origin.map(|origin| origin.to_string()),
                     count: gap.count,
                 }),
                 None => self.stranger("a gap elsewhere", gap),

@@ -179,6 +179,12 @@ impl Judgement {
                     self.better(seen.account.lost() == 0, "nothing was lost beyond what is kept");
                 }
             }
+            Delivery::Kept => {
+                self.broken(doubled, "came twice, promised is never");
+                if !excuses.origin_dies && !excuses.exceeds_retention {
+                    self.broken(lost, "were lost, promised is that what was stored arrives");
+                }
+            }
             _ => self.broken.push(format!("the kit does not know {promised:?}")),
         }
     }
@@ -223,6 +229,11 @@ impl Judgement {
             SubscriberOutage::LostAndReported
             | SubscriberOutage::Counted
             | SubscriberOutage::Repaired => {}
+            SubscriberOutage::CatchesUp => {
+                if !excuses.origin_dies && !excuses.exceeds_retention {
+                    self.broken(lost, "were lost, promised is to read on");
+                }
+            }
             SubscriberOutage::Never => {
                 if !excuses.medium_ends {
                     self.broken(lost, "were lost, promised is that nothing ever is");

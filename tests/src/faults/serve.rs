@@ -4,7 +4,7 @@ use std::{io::Write, process::ExitCode, sync::Arc, sync::atomic::Ordering, time:
 
 use backplane_core::{Backplane, NodeOptions, Topic};
 use backplane_nats::NatsConfig;
-use backplane_redis::RedisConfig;
+use backplane_redis::{RedisConfig, StreamsConfig};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     sync::watch,
@@ -133,6 +133,11 @@ fn connect(url: &str, options: NodeOptions) -> Outcome<Arc<dyn Backplane>> {
         "redis" => {
             let mut config = RedisConfig::from_url(url)?;
             config.node = options;
+            Arc::new(config.start()?)
+        }
+        "redis+streams" => {
+            let mut config = StreamsConfig::from_url(url)?;
+            config.server.node = options;
             Arc::new(config.start()?)
         }
         "nats" => {

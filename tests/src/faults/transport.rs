@@ -14,16 +14,19 @@ pub enum Transport {
     Memory,
     /// Pub/Sub on a server of the Redis family.
     Redis(RedisFlavour),
+    /// Streams on a server of the Redis family.
+    Streams(RedisFlavour),
     /// Core NATS.
     Nats(NatsFlavour),
 }
 
 impl Transport {
     /// All that are compared.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Memory,
         Self::Redis(RedisFlavour::Redis7),
         Self::Redis(RedisFlavour::Valkey9),
+        Self::Streams(RedisFlavour::Redis7),
         Self::Nats(NatsFlavour::Nats2_9),
         Self::Nats(NatsFlavour::Nats2_15),
     ];
@@ -34,6 +37,9 @@ impl Transport {
         match self {
             Self::Memory => "memory",
             Self::Redis(flavour) => flavour.label(),
+            Self::Streams(RedisFlavour::Redis7) => "redis7_streams",
+            Self::Streams(RedisFlavour::Valkey9) => "valkey9_streams",
+            Self::Streams(RedisFlavour::Redis6) => "redis6_streams",
             Self::Nats(flavour) => flavour.label(),
         }
     }
@@ -46,6 +52,9 @@ impl Transport {
             "valkey" => Some(Self::Redis(RedisFlavour::Valkey9)),
             "nats" => Some(Self::Nats(NatsFlavour::Nats2_15)),
             "redis6" => Some(Self::Redis(RedisFlavour::Redis6)),
+            "streams" => Some(Self::Streams(RedisFlavour::Redis7)),
+            "valkey9_streams" => Some(Self::Streams(RedisFlavour::Valkey9)),
+            "redis6_streams" => Some(Self::Streams(RedisFlavour::Redis6)),
             _ => Self::ALL.into_iter().find(|transport| transport.label() == label),
         }
     }
@@ -59,6 +68,7 @@ impl Transport {
         Ok(match self {
             Self::Memory => Arc::new(MemoryFixture::start().await?),
             Self::Redis(flavour) => Arc::new(RedisFixture::with_password(flavour).await?),
+            Self::Streams(flavour) => Arc::new(RedisFixture::streams(flavour).await?),
             Self::Nats(flavour) => Arc::new(NatsFixture::with_password(flavour).await?),
         })
     }

@@ -28,6 +28,7 @@ fn sequencer() -> Sequencer {
         numbered: true,
         retention: Retention::default(),
         deadline: Duration::from_secs(10),
+        log: false,
         rules: Rules::ALL,
     };
     let sequencer = Sequencer::new(settings, None);

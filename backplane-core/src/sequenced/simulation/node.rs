@@ -97,6 +97,7 @@ impl Node {
             numbered: true,
             retention: retention(faults.retained, faults.topics),
             deadline: DEADLINE,
+            log: false,
             rules,
         };
         Self {

@@ -12,7 +12,7 @@ struct Case {
 const ORIGIN: &str = "the origin";
 
 fn gap(after: u64, count: Option<u64>) -> (u64, u64, What) {
-    (after, 0, What::Gap { topic: 0, origin: ORIGIN.to_owned(), count })
+    (after, 0, What::Gap { topic: 0, origin: Some(ORIGIN.to_owned()), count })
 }
 
 fn view(id: &str, role: Role, pages: Pages) -> View {

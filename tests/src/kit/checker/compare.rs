@@ -186,7 +186,7 @@ impl Doubts {
 
 /// What the receiver was told of known losses; `None` is any number.
 #[derive(Debug)]
-struct Gaps(HashMap<(NodeId, Topic), Option<u64>>);
+struct Gaps(HashMap<(Option<NodeId>, Topic), Option<u64>>);
 
 impl Gaps {
     fn of(notes: &Notes) -> Self {
@@ -202,12 +202,15 @@ impl Gaps {
 
     /// Takes one loss off what was told.
     fn account(&mut self, stream: &Stream) -> How {
-        match self.0.get_mut(&(stream.origin, stream.topic.clone())) {
+        // Without an origin, it may be anybody's.
+        let anybodys = self.0.contains_key(&(None, stream.topic.clone()));
+        match self.0.get_mut(&(Some(stream.origin), stream.topic.clone())) {
             Some(None) => How::Gap,
             Some(Some(left)) if *left > 0 => {
                 *left -= 1;
                 How::Gap
             }
+            _ if anybodys => How::Gap,
             _ => How::Unreported,
         }
     }

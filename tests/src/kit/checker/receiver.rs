@@ -39,7 +39,7 @@ pub(super) struct Notes {
 #[derive(Debug, Clone)]
 pub(super) enum Heard {
     Message { stream: u32, number: u64, topic: Topic, origin: Option<NodeId> },
-    Gap { topic: Topic, origin: NodeId, count: Option<u64> },
+    Gap { topic: Topic, origin: Option<NodeId>, count: Option<u64> },
     Interrupted { since: Instant },
     Restored { at: Instant },
 }

@@ -221,7 +221,7 @@ fn a_receipt_that_proves_little_leaves_the_time_of_passing_open() {
 fn gaps_report_as_many_as_they_say() {
     let gap = |scene: &Scene, count| {
         let (topic, origin) = (scene.stream.topic.clone(), scene.stream.origin);
-        scene.receiver.notes().heard.push(Heard::Gap { topic, origin, count });
+        scene.receiver.notes().heard.push(Heard::Gap { topic, origin: Some(origin), count });
     };
     let scene = Scene::new().sent(4).heard([0]);
     gap(&scene, Some(2));

@@ -48,7 +48,7 @@ impl Publisher {
 }
 
 /// The envelopes whose frame was answered with an error, by their index.
-fn refusals(envelopes: Vec<Vec<usize>>, answers: Vec<Value>) -> Vec<Refused<usize>> {
+pub(crate) fn refusals(envelopes: Vec<Vec<usize>>, answers: Vec<Value>) -> Vec<Refused<usize>> {
     let mut refused = Vec::new();
     for (envelopes, answer) in envelopes.into_iter().zip(answers) {
         if let Value::ServerError(server) = answer {

@@ -11,10 +11,8 @@ use redis::{
     aio::{MultiplexedConnection, SendError},
 };
 
-use crate::{
-    Protocol, channel::Channels, endpoint::Endpoint, error, publish::Publisher, server,
-    subscribe::Subscriber,
-};
+use super::{publish::Publisher, subscribe::Subscriber};
+use crate::{Protocol, channel::Channels, endpoint::Endpoint, server};
 
 /// Redis would carry 512 MB. But what a subscriber has not read yet counts against its output
 /// buffer, and by default the server disconnects it at 32 MB: four of these.
@@ -49,17 +47,8 @@ impl RedisWire {
                 Ok::<(), SendError>(())
             }
         };
-        let mut protocol = match self.protocol {
-            Protocol::Resp2 => ProtocolVersion::RESP2,
-            Protocol::Auto | Protocol::Resp3 => ProtocolVersion::RESP3,
-        };
-        let mut opened = self.endpoint.open(protocol, on_push()).await;
-        if self.protocol == Protocol::Auto && opened.as_ref().is_err_and(error::is_unknown_command)
-        {
-            protocol = ProtocolVersion::RESP2;
-            opened = self.endpoint.open(protocol, on_push()).await;
-        }
-        Ok((opened.map_err(|error| self.endpoint.failed(&error))?, protocol))
+        let opened = self.endpoint.open_newest(self.protocol, on_push).await;
+        opened.map_err(|error| self.endpoint.failed(&error))
     }
 }
 

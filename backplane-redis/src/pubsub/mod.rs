@@ -1,0 +1,8 @@
+//! Redis Pub/Sub: `PUBLISH` on one connection, `SUBSCRIBE` on another.
+
+mod connection;
+mod publish;
+mod subscribe;
+
+pub(crate) use connection::RedisWire;
+pub(crate) use publish::refusals;

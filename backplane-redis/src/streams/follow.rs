@@ -1,0 +1,342 @@
+//! The connection that reads what this node is interested in, and the task that owns it.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use backplane_core::{
+    LinkError, Topic,
+    wire::{Inbound, Refused},
+};
+use redis::{Pipeline, RedisResult, Value, aio::MultiplexedConnection, cmd};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
+
+use super::{
+    part::{Id, Parts},
+    reply::{self, Found},
+};
+use crate::error;
+
+/// How long the server holds back an empty answer.
+const BLOCK: Duration = Duration::from_secs(1);
+
+/// The most entries of one stream in one answer.
+const MOST: usize = 512;
+
+/// How soon a read that waits is asked to end once more: the first request may overtake it.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// What a node has read, and what it wants. Outlives connections.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Up to where each part was read; none where nobody has wanted it yet.
+    read: Vec<Option<Id>>,
+    /// Channels of interest, each with the place behind which it is due.
+    wanted: HashMap<Box<str>, Id>,
+    /// Those of the connection before, until they are asked for again.
+    before: HashMap<Box<str>, Id>,
+}
+
+impl Place {
+    pub(super) fn new(parts: &Parts) -> Self {
+        Self { read: vec![None; parts.count()], wanted: HashMap::new(), before: HashMap::new() }
+    }
+
+    /// The place behind which a channel is due. What was wanted on the connection before still is, until all
+    /// that is wanted on this one has been asked for.
+    fn due(&self, channel: &str) -> Option<&Id> {
+        self.wanted.get(channel).or_else(|| self.before.get(channel))
+    }
+
+    /// A new connection: nothing is wanted until it is asked for.
+    pub(super) fn begin(&mut self) {
+        // What was not asked for on the last connection was not given up either.
+        let before = std::mem::take(&mut self.wanted);
+        self.before.extend(before);
+    }
+}
+
+/// What the session wants of the reading task, with the way back.
+pub(super) enum Request {
+    Subscribe(Vec<Topic>, oneshot::Sender<Vec<Refused<Topic>>>),
+    Unsubscribe(Vec<Topic>, oneshot::Sender<()>),
+    /// Everything that was wanted before has been asked for.
+    Settle,
+}
+
+/// Reads until the connection fails.
+pub(super) struct Follower {
+    pub(super) connection: MultiplexedConnection,
+    /// To end a read that waits; the client's own number on the server.
+    pub(super) waker: MultiplexedConnection,
+    pub(super) client: i64,
+    pub(super) parts: Arc<Parts>,
+    pub(super) place: OwnedMutexGuard<Place>,
+    pub(super) inbound: Inbound,
+    /// Where each part ended when the connection was made, as long as that is not read.
+    pub(super) ends: Vec<Option<Id>>,
+    pub(super) caught_up: watch::Sender<bool>,
+}
+
+impl Follower {
+    /// Looks where the parts end that were read before, and tells of those whose next entries are gone.
+    pub(super) async fn begin(&mut self) -> RedisResult<()> {
+        let parts: Vec<u32> = (0..)
+            .zip(&self.place.read)
+            .filter(|(_, id)| id.is_some())
+            .map(|(part, _)| part)
+            .collect();
+        let ends = self.ends_of(&parts).await?;
+        let mut trimmed = Vec::new();
+        for (part, end) in parts.into_iter().zip(ends) {
+            let (Some(read), end) = (self.place.read[part as usize], end?) else { continue };
+            if end < read {
+                // The server has lost its data, or the end of it; what it gets now may begin anew.
+                self.place.read[part as usize] = Some(end);
+                trimmed.push((part, read));
+            } else if end > read {
+                self.ends[part as usize] = Some(end);
+                if is_trimmed(&mut self.connection, self.parts.key(part), read).await? {
+                    trimmed.push((part, read));
+                }
+            }
+        }
+        self.tell_trimmed(&trimmed);
+        Ok(())
+    }
+
+    /// Where these parts end.
+    async fn ends_of(&mut self, parts: &[u32]) -> RedisResult<Vec<RedisResult<Id>>> {
+        ends_of(&mut self.connection, &self.parts, parts).await
+    }
+
+    fn tell_trimmed(&self, trimmed: &[(u32, Id)]) {
+        for (part, read) in trimmed {
+            tracing::warn!(part, %read, "the stream does not hold any more what comes next");
+        }
+        if !trimmed.is_empty() {
+            self.inbound
+                .trimmed(|topic| trimmed.iter().any(|(part, _)| *part == self.parts.of(topic)));
+        }
+    }
+
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        if let Err(error) = self.follow(&mut requests).await {
+            self.inbound.lost(error::lost(&error));
+        }
+    }
+
+    async fn follow(&mut self, requests: &mut mpsc::Receiver<Request>) -> RedisResult<()> {
+        loop {
+            while let Ok(request) = requests.try_recv() {
+                self.serve(request).await?;
+            }
+            let Some(read) = self.next_read() else {
+                let Some(request) = requests.recv().await else { return Ok(()) };
+                self.serve(request).await?;
+                continue;
+            };
+            let mut connection = self.connection.clone();
+            let answer = read.query_async::<Value>(&mut connection);
+            tokio::pin!(answer);
+            let mut waiting = None;
+            let answer = loop {
+                tokio::select! {
+                    biased;
+                    answer = &mut answer => break answer?,
+                    request = requests.recv(), if waiting.is_none() => {
+                        let Some(request) = request else { return Ok(()) };
+                        waiting = Some(request);
+                        self.wake().await;
+                    }
+                    () = tokio::time::sleep(AGAIN), if waiting.is_some() => self.wake().await,
+                }
+            };
+            if !self.take(reply::read(&self.parts, answer)) {
+                return Ok(());
+            }
+            if let Some(request) = waiting {
+                self.serve(request).await?;
+            }
+        }
+    }
+
+    /// Ends a read that waits. Where the server does not allow it, the read ends by itself a little later.
+    async fn wake(&self) {
+        let mut waker = self.waker.clone();
+        let mut unblock = cmd("CLIENT");
+        let asked: RedisResult<Value> =
+            unblock.arg("UNBLOCK").arg(self.client).query_async(&mut waker).await;
+        if let Err(error) = asked {
+            tracing::trace!(reason = %error::answer(&error), "a read could not be ended early");
+        }
+    }
+
+    /// What to read next, if anything is wanted.
+    fn next_read(&self) -> Option<redis::Cmd> {
+        let places = || (0..).zip(&self.place.read).filter_map(|(part, id)| Some((part, (*id)?)));
+        places().next()?;
+        let mut read = cmd("XREAD");
+        read.arg("COUNT").arg(MOST).arg("BLOCK").arg(BLOCK.as_millis() as u64).arg("STREAMS");
+        for (part, _) in places() {
+            read.arg(self.parts.key(part));
+        }
+        for (_, id) in places() {
+            read.arg(id.to_string());
+        }
+        Some(read)
+    }
+
+    /// Hands over what is due. Returns false once the node has given this connection up.
+    fn take(&mut self, found: Vec<Found>) -> bool {
+        let nothing = found.is_empty();
+        let mut uninterested = 0;
+        for Found { part, id, content } in found {
+            let (channel, frame) = content.unwrap_or_default();
+            let stray = channel.is_empty();
+            let due = std::str::from_utf8(&channel).ok();
+            let due = due.and_then(|channel| self.place.due(channel));
+            if stray || due.is_some_and(|due| id > *due) {
+                // What somebody else has written there is counted as what it is.
+                if !self.inbound.frame_at(frame, id.offset(part)) {
+                    return false;
+                }
+            } else {
+                uninterested += 1;
+            }
+            self.place.read[part as usize] = Some(id);
+        }
+        self.inbound.uninterested(uninterested);
+        self.look_at_ends(nothing);
+        true
+    }
+
+    /// Whether everything has been read that stood there when the connection was made.
+    fn look_at_ends(&mut self, nothing_more: bool) {
+        if *self.caught_up.borrow() {
+            return;
+        }
+        for (end, read) in self.ends.iter_mut().zip(&self.place.read) {
+            if nothing_more || *end <= *read {
+                *end = None;
+            }
+        }
+        if self.place.before.is_empty() && self.ends.iter().all(Option::is_none) {
+            self.caught_up.send_replace(true);
+        }
+    }
+
+    async fn serve(&mut self, request: Request) -> RedisResult<()> {
+        match request {
+            Request::Subscribe(topics, answer) => {
+                let refused = self.subscribe(&topics).await?;
+                // Whoever asked may be gone with its connection.
+                let _ = answer.send(refused);
+            }
+            Request::Unsubscribe(topics, answer) => {
+                for topic in topics {
+                    self.place.wanted.remove(&*self.parts.channels.of(&topic));
+                }
+                let _ = answer.send(());
+            }
+            Request::Settle => {
+                self.place.before.clear();
+                self.look_at_ends(false);
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on these are wanted: from where they were on the connection before, otherwise behind what
+    /// stands in their part now.
+    async fn subscribe(&mut self, topics: &[Topic]) -> RedisResult<Vec<Refused<Topic>>> {
+        let mut fresh = Vec::new();
+        for topic in topics {
+            let (part, channel) = (self.parts.of(topic), self.parts.channels.of(topic));
+            match self.place.before.remove(&*channel) {
+                Some(due) => {
+                    self.place.wanted.insert(channel.into(), due);
+                }
+                None => fresh.push((part, channel, topic)),
+            }
+        }
+        let mut parts: Vec<u32> = fresh.iter().map(|(part, ..)| *part).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        let ends = self.ends_of(&parts).await?;
+        let ends: HashMap<u32, RedisResult<Id>> = parts.into_iter().zip(ends).collect();
+        let mut refused = Vec::new();
+        for (part, channel, topic) in fresh {
+            match ends.get(&part) {
+                Some(Ok(end)) => {
+                    self.place.read[part as usize].get_or_insert(*end);
+                    self.place.wanted.insert(channel.into(), *end);
+                }
+                Some(Err(error)) if error::is_refusal(error) => {
+                    let reason = error::answer(error).into();
+                    refused.push(Refused { what: topic.clone(), reason });
+                }
+                Some(Err(error)) => return Err(error.clone()),
+                None => {}
+            }
+        }
+        Ok(refused)
+    }
+}
+
+/// Where these parts end: before everything, where there is no stream yet. Or why the server does not say.
+pub(super) async fn ends_of(
+    connection: &mut MultiplexedConnection,
+    all: &Parts,
+    parts: &[u32],
+) -> RedisResult<Vec<RedisResult<Id>>> {
+    if parts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut ask = Pipeline::with_capacity(parts.len());
+    for part in parts {
+        let mut info = cmd("XINFO");
+        info.arg("STREAM").arg(all.key(*part));
+        ask.add_command(info);
+    }
+    let answers: Vec<Value> = ask.ignore_errors().query_async(connection).await?;
+    let end = |answer| match answer {
+        Value::ServerError(error) if error.details().is_some_and(is_missing) => Ok(Id::ZERO),
+        Value::ServerError(error) => Err(error.into()),
+        answer => reply::last_generated(answer).ok_or_else(|| {
+            (redis::ErrorKind::UnexpectedReturnType, "XINFO STREAM names no last id").into()
+        }),
+    };
+    Ok(answers.into_iter().map(end).collect())
+}
+
+fn is_missing(detail: &str) -> bool {
+    detail.contains("no such key")
+}
+
+/// Whether a stream that goes on behind this place may have lost what stood there.
+pub(super) async fn is_trimmed(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+    read: Id,
+) -> RedisResult<bool> {
+    if read == Id::ZERO {
+        return Ok(false);
+    }
+    let one = |from: String, to: String| {
+        let mut range = cmd("XRANGE");
+        range.arg(key).arg(from).arg(to).arg("COUNT").arg(1);
+        range
+    };
+    let mut both = Pipeline::with_capacity(2);
+    // While the place itself is there, nothing behind it is gone: the oldest go first.
+    both.add_command(one(read.to_string(), read.to_string()));
+    both.add_command(one("-".to_owned(), "+".to_owned()));
+    let (here, first): (Value, Value) = both.query_async(connection).await?;
+    let stands = reply::list(0, here).next().is_some();
+    let first = reply::list(0, first).next();
+    Ok(!stands && first.is_none_or(|first| first.id > read))
+}
+
+/// A connection that ended takes its reading task along.
+pub(super) fn gone() -> LinkError {
+    LinkError::Lost { reason: "the reading connection has ended".to_owned() }
+}

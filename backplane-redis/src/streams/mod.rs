@@ -1,0 +1,19 @@
+//! Redis Streams: a log that the server keeps.
+//!
+//! ```text
+//! topic ─ hash ─▶ part ─ XADD {prefix}/log/{part} MAXLEN ~ … c {channel} e {frame}
+//! XREAD BLOCK … {parts with interest} ─ channel of no interest? ─▶ Inbound::frame_at
+//! ```
+//!
+//! A node reads the parts that its interest falls into, and drops what it has no interest in by its
+//! channel, undecoded. Where it has read up to outlives its connections.
+
+mod append;
+mod config;
+mod follow;
+mod part;
+mod read;
+mod reply;
+mod wire;
+
+pub use config::StreamsConfig;

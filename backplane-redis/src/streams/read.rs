@@ -1,0 +1,64 @@
+//! Reading a part from a position on, for one topic.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use backplane_core::{
+    LinkError,
+    wire::{Entry, Reader},
+};
+use redis::{Value, aio::MultiplexedConnection, cmd};
+
+use super::{
+    part::{Id, Parts},
+    reply::{self, Found},
+};
+use crate::error;
+
+/// How long the server holds back an empty answer.
+const BLOCK: u64 = 5_000;
+
+/// The most entries in one answer.
+const MOST: usize = 512;
+
+#[derive(Debug)]
+pub(super) struct StreamReader {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) parts: Arc<Parts>,
+    pub(super) part: u32,
+    pub(super) channel: String,
+    /// Up to here it was read.
+    pub(super) read: Id,
+    /// Whether something behind it is gone, and that is not told yet.
+    pub(super) trimmed: bool,
+}
+
+#[async_trait]
+impl Reader for StreamReader {
+    async fn next(&mut self) -> Result<Vec<Entry>, LinkError> {
+        if std::mem::take(&mut self.trimmed) {
+            return Ok(vec![Entry::Trimmed]);
+        }
+        loop {
+            let mut read = cmd("XREAD");
+            read.arg("COUNT").arg(MOST).arg("BLOCK").arg(BLOCK);
+            read.arg("STREAMS").arg(self.parts.key(self.part)).arg(self.read.to_string());
+            // Cancelled, the answer is dropped by the client library, and the same is read again.
+            let answer = read.query_async::<Value>(&mut self.connection).await;
+            let answer = answer.map_err(|error| error::lost(&error))?;
+            let mut entries = Vec::new();
+            for Found { id, content, .. } in reply::read(&self.parts, answer) {
+                self.read = id;
+                if let Some((channel, frame)) = content
+                    && channel == self.channel.as_bytes()
+                {
+                    let offset = id.offset(self.part);
+                    entries.push(Entry::Frame { bytes: frame.into(), offset });
+                }
+            }
+            if !entries.is_empty() {
+                return Ok(entries);
+            }
+        }
+    }
+}
