@@ -175,12 +175,13 @@ async fn a_full_buffer_refuses_and_gives_the_envelope_back() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_too_old_is_dropped() {
-    let outage = buffer(100, Duration::from_secs(3), WhenFull::DropOldest);
+    let outage = buffer(100, Duration::from_secs(10), WhenFull::DropOldest);
     let (wire, node) = cut_off(outage, Sequencing::Repaired).await;
     node.publish(envelope("a")).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
     node.publish(envelope("b")).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    // The next attempt to connect is at most two seconds later: not too late for this one.
+    tokio::time::sleep(Duration::from_millis(3500)).await;
     let stats = accounted(&node);
     assert_eq!((stats.dropped_old, stats.buffered), (1, 1));
     back(&wire, &node).await;

@@ -226,6 +226,23 @@ async fn a_part_without_interest_is_not_read(flavour: RedisFlavour) {
     let received =
         |stats: &backplane_core::Stats| stats.kind(backplane_core::RouteKind::Group).received;
     assert_eq!(received(&stats), 11, "the others' headers were not looked at");
+    // With the interest, the reading ends.
+    drop(heard);
+    within(async {
+        while here.stats().topics_unsubscribed == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let before = here.stats().uninterested;
+    for topic in &topics {
+        publish(&there, topic, 0..10).await;
+    }
+    let mut again = events(&here, &topics[..1]).await;
+    publish(&there, &topics[0], 11..12).await;
+    assert_eq!(body(&mut again).await, b"11");
+    let dropped = here.stats().uninterested - before;
+    assert!(dropped < 10, "{dropped}: more than probes of the other node came");
 }
 
 async fn old_entries_are_removed(flavour: RedisFlavour) {

@@ -27,8 +27,10 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// What a node has read, and what it wants. Outlives connections.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// Up to where each part was read; none where nobody has wanted it yet.
+    /// Up to where each part was read; none where nobody wants it.
     read: Vec<Option<Id>>,
+    /// How many channels of each part are wanted.
+    interest: Vec<usize>,
     /// Channels of interest, each with the place behind which it is due.
     wanted: HashMap<Box<str>, Id>,
     /// Those of the connection before, until they are asked for again.
@@ -37,7 +39,12 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(parts: &Parts) -> Self {
-        Self { read: vec![None; parts.count()], wanted: HashMap::new(), before: HashMap::new() }
+        Self {
+            read: vec![None; parts.count()],
+            interest: vec![0; parts.count()],
+            wanted: HashMap::new(),
+            before: HashMap::new(),
+        }
     }
 
     /// The place behind which a channel is due. What was wanted on the connection before still is, until all
@@ -51,6 +58,35 @@ impl Place {
         // What was not asked for on the last connection was not given up either.
         let before = std::mem::take(&mut self.wanted);
         self.before.extend(before);
+        self.interest.fill(0);
+    }
+
+    fn want(&mut self, part: u32, channel: String, due: Id) {
+        if self.wanted.insert(channel.into(), due).is_none() {
+            self.interest[part as usize] += 1;
+        }
+    }
+
+    fn give_up(&mut self, part: u32, channel: &str) {
+        if self.wanted.remove(channel).is_some() {
+            self.interest[part as usize] -= 1;
+            self.leave();
+        }
+    }
+
+    /// All that is wanted has been asked for.
+    fn settle(&mut self) {
+        self.before.clear();
+        self.leave();
+    }
+
+    /// Leaves the parts of which nothing is wanted.
+    fn leave(&mut self) {
+        if self.before.is_empty() {
+            for (read, _) in self.read.iter_mut().zip(&self.interest).filter(|(_, it)| **it == 0) {
+                *read = None;
+            }
+        }
     }
 }
 
@@ -91,6 +127,7 @@ impl Follower {
             if end < read {
                 // The server has lost its data, or the end of it; what it gets now may begin anew.
                 self.place.read[part as usize] = Some(end);
+                self.place.before.values_mut().for_each(|due| *due = Id::ZERO);
                 trimmed.push((part, read));
             } else if end > read {
                 self.ends[part as usize] = Some(end);
@@ -215,7 +252,7 @@ impl Follower {
             return;
         }
         for (end, read) in self.ends.iter_mut().zip(&self.place.read) {
-            if nothing_more || *end <= *read {
+            if nothing_more || read.is_none() || *end <= *read {
                 *end = None;
             }
         }
@@ -233,12 +270,13 @@ impl Follower {
             }
             Request::Unsubscribe(topics, answer) => {
                 for topic in topics {
-                    self.place.wanted.remove(&*self.parts.channels.of(&topic));
+                    let channel = self.parts.channels.of(&topic);
+                    self.place.give_up(self.parts.of(&topic), &channel);
                 }
                 let _ = answer.send(());
             }
             Request::Settle => {
-                self.place.before.clear();
+                self.place.settle();
                 self.look_at_ends(false);
             }
         }
@@ -252,9 +290,7 @@ impl Follower {
         for topic in topics {
             let (part, channel) = (self.parts.of(topic), self.parts.channels.of(topic));
             match self.place.before.remove(&*channel) {
-                Some(due) => {
-                    self.place.wanted.insert(channel.into(), due);
-                }
+                Some(due) => self.place.want(part, channel, due),
                 None => fresh.push((part, channel, topic)),
             }
         }
@@ -268,7 +304,7 @@ impl Follower {
             match ends.get(&part) {
                 Some(Ok(end)) => {
                     self.place.read[part as usize].get_or_insert(*end);
-                    self.place.wanted.insert(channel.into(), *end);
+                    self.place.want(part, channel, *end);
                 }
                 Some(Err(error)) if error::is_refusal(error) => {
                     let reason = error::answer(error).into();
