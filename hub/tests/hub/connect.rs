@@ -33,7 +33,7 @@ async fn what_cannot_heal_is_an_error() {
             other => panic!("{url}: {other}"),
         }
     }
-    let error = connect("redis+streams://user:secret@h").await.unwrap_err();
+    let error = connect("redis+sharded://user:secret@h").await.unwrap_err();
     assert!(!error.to_string().contains("secret"), "{error}");
 }
 
