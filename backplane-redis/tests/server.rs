@@ -8,26 +8,7 @@ use backplane_core::{
     Backplane, Envelope, Event, LinkError, PublishError, Receipt, SubscribeError, Topic,
 };
 use backplane_tests::brokers::{Broker, Redis, RedisFlavour, RedisOptions};
-use common::{Server, body, down, event, events, node, start, within};
-
-/// Runs each test on each of these servers.
-macro_rules! on {
-    ([$($server:ident: $flavour:ident),+] $($test:ident)+) => {
-        on!(@each [$(($server, $flavour))+] [$($test)+]);
-    };
-    (@each [$($server:tt)+] $tests:tt) => { $(on!(@one $server $tests);)+ };
-    (@one ($server:ident, $flavour:ident) [$($test:ident)+]) => {
-        mod $server {
-            use backplane_tests::brokers::RedisFlavour;
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $test() {
-                    super::$test(RedisFlavour::$flavour).await;
-                }
-            )+
-        }
-    };
-}
+use common::{Server, body, down, event, events, node, on, start, within};
 
 on! { [redis7: Redis7, valkey9: Valkey9, redis6: Redis6]
     each_protocol_delivers

@@ -15,27 +15,8 @@ use backplane_core::{
 };
 use backplane_redis::StreamsConfig;
 use backplane_tests::brokers::{Broker, Redis, RedisFlavour, RedisOptions};
-use common::{Server, body, down, event, events, up, within};
+use common::{Server, body, down, event, events, on, up, within};
 use tokio::sync::watch;
-
-/// Runs each test on each of these servers.
-macro_rules! on {
-    ([$($server:ident: $flavour:ident),+] $($test:ident)+) => {
-        on!(@each [$(($server, $flavour))+] [$($test)+]);
-    };
-    (@each [$($server:tt)+] $tests:tt) => { $(on!(@one $server $tests);)+ };
-    (@one ($server:ident, $flavour:ident) [$($test:ident)+]) => {
-        mod $server {
-            use backplane_tests::brokers::RedisFlavour;
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $test() {
-                    super::$test(RedisFlavour::$flavour).await;
-                }
-            )+
-        }
-    };
-}
 
 on! { [redis7: Redis7, valkey9: Valkey9, redis6: Redis6]
     what_is_stored_is_read_from_any_position

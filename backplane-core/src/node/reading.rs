@@ -1,6 +1,9 @@
 //! Sinks that read a log from a position on, each on a connection of its own.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use hashbrown::{HashMap, hash_map::Entry as Place};
@@ -93,7 +96,8 @@ impl Shared {
             position: from,
             origins: HashMap::default(),
         };
-        let run = reading.run(log, Arc::clone(&confirmation), ended.clone(), Pause::new(options));
+        let (pause, deadline) = (Pause::new(options), options.connect_deadline);
+        let run = reading.run(log, Arc::clone(&confirmation), ended.clone(), pause, deadline);
         tokio::spawn(run);
         Ok(Subscription::of_reading(topic, confirmation, ended.drop_guard()))
     }
@@ -106,14 +110,17 @@ impl Reading {
         confirmation: Arc<Confirmation>,
         ended: CancellationToken,
         mut pause: Pause,
+        deadline: Duration,
     ) {
         let mut interrupted = false;
         let reading = async {
             loop {
                 let mut since = Instant::now();
-                let cause = match log.read(&self.topic, self.position).await {
-                    Err(cause) => cause,
-                    Ok((position, reader)) => {
+                let opened = log.read(&self.topic, self.position);
+                let cause = match tokio::time::timeout(deadline, opened).await {
+                    Err(_) => LinkError::TimedOut { doing: "opening the log", waited: deadline },
+                    Ok(Err(cause)) => cause,
+                    Ok(Ok((position, reader))) => {
                         self.position = position;
                         pause.reset();
                         confirmation.confirm();

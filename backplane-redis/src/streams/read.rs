@@ -1,6 +1,6 @@
 //! Reading a part from a position on, for one topic.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use backplane_core::{
@@ -16,7 +16,10 @@ use super::{
 use crate::error;
 
 /// How long the server holds back an empty answer.
-const BLOCK: u64 = 5_000;
+const BLOCK: Duration = Duration::from_secs(5);
+
+/// How much later than that an answer counts as none.
+const SLACK: Duration = Duration::from_secs(3);
 
 /// The most entries in one answer.
 const MOST: usize = 512;
@@ -41,10 +44,14 @@ impl Reader for StreamReader {
         }
         loop {
             let mut read = cmd("XREAD");
-            read.arg("COUNT").arg(MOST).arg("BLOCK").arg(BLOCK);
+            read.arg("COUNT").arg(MOST).arg("BLOCK").arg(BLOCK.as_millis() as u64);
             read.arg("STREAMS").arg(self.parts.key(self.part)).arg(self.read.to_string());
             // Cancelled, the answer is dropped by the client library, and the same is read again.
-            let answer = read.query_async::<Value>(&mut self.connection).await;
+            let answer = read.query_async::<Value>(&mut self.connection);
+            let Ok(answer) = tokio::time::timeout(BLOCK + SLACK, answer).await else {
+                let waited = BLOCK + SLACK;
+                return Err(LinkError::TimedOut { doing: "reading a stream", waited });
+            };
             let answer = answer.map_err(|error| error::lost(&error))?;
             let mut entries = Vec::new();
             for Found { id, content, .. } in reply::read(&self.parts, answer) {

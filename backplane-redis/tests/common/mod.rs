@@ -11,6 +11,29 @@ use backplane_redis::RedisConfig;
 use backplane_tests::brokers::Broker;
 use futures_util::StreamExt;
 
+/// Runs each test on each of these servers.
+#[allow(unused_macros, reason = "each test file uses a part of it")]
+macro_rules! on {
+    ([$($server:ident: $flavour:ident),+] $($test:ident)+) => {
+        on!(@each [$(($server, $flavour))+] [$($test)+]);
+    };
+    (@each [$($server:tt)+] $tests:tt) => { $(on!(@one $server $tests);)+ };
+    (@one ($server:ident, $flavour:ident) [$($test:ident)+]) => {
+        mod $server {
+            use backplane_tests::brokers::RedisFlavour;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(RedisFlavour::$flavour).await;
+                }
+            )+
+        }
+    };
+}
+
+#[allow(unused_imports, reason = "each test file uses a part of it")]
+pub(crate) use on;
+
 /// Above anything that works, so that what doesn't ends.
 const DEADLINE: Duration = Duration::from_secs(60);
 
