@@ -89,7 +89,7 @@ pub(super) fn run(transport: &str, layer: &str, scenario: &str, away_ms: u64) ->
 }
 
 /// Four transports, three layers, four scenarios; something of everything that can come out.
-pub(super) fn report() -> Report {
+pub(in crate::compare) fn report() -> Report {
     let mut report = empty();
     for (scenario, away_ms) in SCENARIOS {
         for transport in ["memory", "redis 7.0.15", "valkey 9.1.0", "nats 2.15.0"] {
@@ -146,7 +146,7 @@ pub(super) fn empty() -> Report {
 }
 
 /// A report of one small run, all of whose values are chosen.
-pub(super) fn small() -> Report {
+pub(in crate::compare) fn small() -> Report {
     let mut run = run("redis 7.0.15", "bare", "killed 2 s", 2_000);
     run.course.truncate(1);
     run.course[0] =
