@@ -11,7 +11,7 @@ use redis::{
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 
-use crate::{Protocol, RedisConfig, error};
+use crate::{Protocol, RedisConfig, error, sharded::Address};
 
 /// When an idle connection is first asked, and how often then, whether the other end is still there.
 /// A second line behind the node's own probes: it ends what a lost peer would keep open.
@@ -33,10 +33,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Reads the files that the configuration names.
     pub(crate) fn new(config: &RedisConfig) -> Result<Self, ConnectError> {
-        let address = match config.host.as_str() {
-            host if host.contains(':') => format!("[{host}]:{}", config.port),
-            host => format!("{host}:{}", config.port),
-        };
+        let address = Address::new(&config.host, config.port).to_string();
         let info = ConnectionAddr::Tcp(config.host.clone(), config.port)
             .into_connection_info()
             .map_err(|error| ConnectError::Url { reason: error.to_string() })?;
@@ -47,6 +44,18 @@ impl Endpoint {
         };
         let info = info.set_tcp_settings(tcp_settings()).set_redis_settings(credentials(config));
         Ok(Self { info, address })
+    }
+
+    /// Another server, for the same user.
+    pub(crate) fn at(&self, address: &Address) -> Self {
+        let Address { host, port } = address.clone();
+        let place = match self.info.addr().clone() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        };
+        Self { info: self.info.clone().set_addr(place), address: address.to_string() }
     }
 
     /// Host and port as configured.

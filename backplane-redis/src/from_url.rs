@@ -4,7 +4,7 @@ use backplane_core::{ConnectError, NodeOptions};
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-use crate::{Protocol, RedisConfig, StreamsConfig, config::DEFAULT_PORT};
+use crate::{Protocol, RedisConfig, ShardedConfig, StreamsConfig, config::DEFAULT_PORT};
 
 const SHAPE: &str = "redis://user:password@host:port?prefix=name";
 const OPTIONS: [&str; 5] = ["prefix", "protocol", "ca", "cert", "key"];
@@ -13,6 +13,7 @@ const OF_STREAMS: [&str; 3] = ["parts", "entries", "age"];
 /// The schemes of Pub/Sub, without and with encryption.
 const PUBSUB: [&str; 2] = ["redis", "rediss"];
 const STREAMS: [&str; 2] = ["redis+streams", "rediss+streams"];
+const SHARDED: [&str; 2] = ["redis+sharded", "rediss+sharded"];
 
 /// Reads a URL of Pub/Sub. No message repeats a part of it that may hold the password.
 pub(crate) fn parse(text: &str) -> Result<RedisConfig, ConnectError> {
@@ -34,6 +35,33 @@ pub(crate) fn parse_streams(text: &str) -> Result<StreamsConfig, ConnectError> {
         Ok(true)
     })?;
     Ok(config)
+}
+
+/// Reads a URL of sharded Pub/Sub, which may name several servers.
+pub(crate) fn parse_sharded(text: &str) -> Result<ShardedConfig, ConnectError> {
+    let (text, more) = split_hosts(text);
+    let server = parse_as(&text, SHARDED, &OPTIONS, |_, _| Ok(false))?;
+    let more_servers = more.into_iter().map(|place| {
+        let wrong = || bad_url("one of the servers after the first is not written as host:port");
+        let url = Url::parse(&format!("redis://{place}")).map_err(|_| wrong())?;
+        if !url.username().is_empty() || !url.path().is_empty() {
+            return Err(wrong());
+        }
+        Ok((host(&url).map_err(|_| wrong())?, url.port().unwrap_or(DEFAULT_PORT)))
+    });
+    Ok(ShardedConfig { server, more_servers: more_servers.collect::<Result<_, _>>()? })
+}
+
+/// The URL with the first of its hosts only, and the others.
+fn split_hosts(text: &str) -> (String, Vec<&str>) {
+    let Some(start) = text.find("://").map(|at| at + 3) else {
+        return (text.to_owned(), Vec::new());
+    };
+    let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at);
+    let start = text[start..end].rfind('@').map_or(start, |at| start + at + 1);
+    let mut hosts = text[start..end].split(',');
+    let first = hosts.next().unwrap_or_default();
+    (format!("{}{first}{}", &text[..start], &text[end..]), hosts.collect())
 }
 
 fn parse_as(
@@ -235,6 +263,25 @@ mod tests {
                 other => panic!("{other}"),
             }
         }
+    }
+
+    #[test]
+    fn a_cluster_has_several_servers() {
+        let url = "redis+sharded://ann:s3,cret@one:7000,two,[::1]:7002/0?prefix=shop,one";
+        let config = parse_sharded(url).unwrap();
+        assert_eq!((config.server.host.as_str(), config.server.port), ("one", 7000));
+        assert_eq!(config.server.password.as_deref(), Some("s3,cret"));
+        assert_eq!(config.server.prefix, "shop,one");
+        let more = [("two".to_owned(), DEFAULT_PORT), ("::1".to_owned(), 7002)];
+        assert_eq!(config.more_servers, more);
+        assert!(parse_sharded("redis+sharded://one?prefix=a").unwrap().more_servers.is_empty());
+        for more in ["", "ann:s3cret@two", "two:port", "two:99999"] {
+            let error = parse_sharded(&format!("redis+sharded://:s3cret@one,{more}")).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("host:port") && !text.contains("s3cret"), "{more}: {text}");
+        }
+        // Servers of which each knows nothing of the others are no cluster.
+        assert!(matches!(parse("redis://one,two").unwrap_err(), ConnectError::Url { .. }));
     }
 
     #[test]

@@ -67,11 +67,13 @@ mod error;
 mod from_url;
 mod pubsub;
 mod server;
+mod sharded;
 mod streams;
 #[cfg(feature = "tls")]
 mod tls;
 
 pub use config::{Protocol, RedisConfig};
+pub use sharded::ShardedConfig;
 pub use streams::StreamsConfig;
 #[cfg(feature = "tls")]
 pub use tls::Tls;

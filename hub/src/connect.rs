@@ -16,6 +16,8 @@ use backplane_core::{Backplane, ConnectError, Link};
 /// | `rediss:` | the same over TLS | `redis-tls` |
 /// | `redis+streams:` | Redis or Valkey Streams, which keep what is sent | `redis` |
 /// | `rediss+streams:` | the same over TLS | `redis-tls` |
+/// | `redis+sharded:` | sharded Pub/Sub on a Redis or Valkey cluster | `redis` |
+/// | `rediss+sharded:` | the same over TLS | `redis-tls` |
 /// | `nats:` | core NATS | `nats` |
 ///
 /// Options follow a question mark: those of the transport, and these, which all of them have:
@@ -90,12 +92,14 @@ impl IntoFuture for Connect {
 }
 
 /// Every scheme of this release, with the feature that it needs and whether that is on.
-const SCHEMES: [(&str, &str, bool); 6] = [
+const SCHEMES: [(&str, &str, bool); 8] = [
     ("memory", "memory", cfg!(feature = "memory")),
     ("redis", "redis", cfg!(feature = "redis")),
     ("rediss", "redis-tls", cfg!(feature = "redis-tls")),
     ("redis+streams", "redis", cfg!(feature = "redis")),
     ("rediss+streams", "redis-tls", cfg!(feature = "redis-tls")),
+    ("redis+sharded", "redis", cfg!(feature = "redis")),
+    ("rediss+sharded", "redis-tls", cfg!(feature = "redis-tls")),
     ("nats", "nats", cfg!(feature = "nats")),
 ];
 
@@ -124,6 +128,10 @@ fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
         #[cfg(feature = "redis")]
         ("redis+streams" | "rediss+streams", url) => {
             Ok(Arc::new(backplane_redis::StreamsConfig::from_url(url)?.start()?))
+        }
+        #[cfg(feature = "redis")]
+        ("redis+sharded" | "rediss+sharded", url) => {
+            Ok(Arc::new(backplane_redis::ShardedConfig::from_url(url)?.start()?))
         }
         #[cfg(feature = "nats")]
         ("nats", url) => Ok(Arc::new(backplane_nats::NatsConfig::from_url(url)?.start()?)),

@@ -322,12 +322,12 @@ impl Interest {
         tell(told, &Event::Restored);
     }
 
-    /// The connection may have lost something but goes on: sinks of routed topics are told, once until
-    /// [`restored`](Self::restored).
-    pub(crate) fn doubted(&self, since: Instant) {
+    /// The connection may have lost something on these topics but goes on: sinks of routed topics are told,
+    /// once until [`restored`](Self::restored).
+    pub(crate) fn doubted(&self, concerns: impl Fn(&Topic) -> bool, since: Instant) {
         let mut told = Vec::new();
         self.each(|entry| {
-            if entry.actual == Actual::Routed {
+            if entry.actual == Actual::Routed && concerns(&entry.topic) {
                 let fresh =
                     entry.sinks.iter().filter(|it| !it.interrupted.swap(true, Ordering::AcqRel));
                 told.extend(fresh.map(|it| Arc::clone(&it.sink)));

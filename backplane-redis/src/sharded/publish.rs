@@ -1,0 +1,215 @@
+//! `SPUBLISH`, to the master that owns the channel's slot.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use backplane_core::{
+    LinkError,
+    wire::{Batch, Frame, Refused},
+};
+use futures_util::future::try_join_all;
+use redis::{Pipeline, RedisError, RedisResult, Value};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::{
+    answer::Answer,
+    master::Master,
+    order::Order,
+    pauses::Pauses,
+    routes::{Routes, Shared},
+    slot::slot_of,
+    switchboard::{Request, gone},
+};
+use crate::{channel::Channels, error, pubsub::publishing};
+
+pub(super) struct Publisher {
+    shared: Arc<Shared>,
+    channels: Channels,
+    turns: Arc<Turns>,
+    requests: mpsc::Sender<Request>,
+}
+
+#[derive(Debug, Default)]
+struct Turns {
+    order: Mutex<Order>,
+    ended: Notify,
+}
+
+impl Turns {
+    fn order(&self) -> MutexGuard<'_, Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A frame on its way.
+struct Letter {
+    frame: Frame,
+    channel: String,
+    slot: u16,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// To be sent, or sent and not answered.
+    Due,
+    /// Has to wait for its turn.
+    Held,
+    Answered,
+}
+
+/// A batch on its way. Its place in the order ends with it.
+struct Flight {
+    turns: Arc<Turns>,
+    number: u64,
+    letters: Vec<Letter>,
+    refused: Vec<Refused<usize>>,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        channels: Channels,
+        requests: mpsc::Sender<Request>,
+    ) -> Self {
+        Self { shared, channels, turns: Arc::default(), requests }
+    }
+
+    /// Publishes a batch: in one round trip to each master concerned, unless slots have moved.
+    ///
+    /// The first poll queues the batch at the client library, or notes that it has to wait. Nothing is ever
+    /// sent twice: only what a server has refused is sent to another.
+    pub(super) async fn write(&self, batch: &Batch) -> Result<Vec<Refused<usize>>, LinkError> {
+        let mut routes = self.shared.routes();
+        let mut flight = Flight::board(&self.turns, &self.channels, batch, &routes);
+        let mut pauses = Pauses::default();
+        loop {
+            let moved = flight.send(&routes).await?;
+            if flight.is_over() {
+                break;
+            }
+            flight.turn().await;
+            if moved {
+                pauses.pause().await;
+                self.refresh(routes.version).await?;
+            }
+            routes = self.shared.routes();
+            flight.release(&routes);
+        }
+        let mut refused = std::mem::take(&mut flight.refused);
+        refused.sort_unstable_by_key(|refused| refused.what);
+        Ok(refused)
+    }
+
+    /// Waits for routes that are newer than these.
+    async fn refresh(&self, seen: u64) -> Result<(), LinkError> {
+        let (done, refreshed) = oneshot::channel();
+        self.requests.send(Request::Refresh { seen, done }).await.map_err(|_| gone())?;
+        refreshed.await.map_err(|_| gone())
+    }
+}
+
+impl Flight {
+    /// Takes a place in the order, behind all batches before.
+    fn board(turns: &Arc<Turns>, channels: &Channels, batch: &Batch, routes: &Routes) -> Self {
+        let mut order = turns.order();
+        let number = order.begin();
+        let letters = batch.frames().into_iter().map(|frame| {
+            let channel = channels.of(&frame.topic);
+            let slot = slot_of(&channel);
+            let passes = order.enter(slot, routes.owner(slot).number);
+            let state = if passes { State::Due } else { State::Held };
+            Letter { frame, channel, slot, state }
+        });
+        let letters = letters.collect();
+        drop(order);
+        Self { turns: Arc::clone(turns), number, letters, refused: Vec::new() }
+    }
+
+    /// Sends what is due, in one go at the first poll. Returns whether slots of it have moved; that is held
+    /// then.
+    async fn send(&mut self, routes: &Routes) -> Result<bool, LinkError> {
+        let mut mail: Vec<(&Arc<Master>, Vec<usize>)> = Vec::new();
+        for (place, letter) in self.letters.iter().enumerate() {
+            if letter.state == State::Due {
+                let owner = routes.owner(letter.slot);
+                match mail.iter_mut().find(|(master, _)| master.number == owner.number) {
+                    Some((_, places)) => places.push(place),
+                    None => mail.push((owner, vec![place])),
+                }
+            }
+        }
+        let sent = mail.into_iter().map(|(master, places)| self.post(master, places));
+        // However many masters there are.
+        let answers = tokio::task::unconstrained(try_join_all(sent)).await;
+        let mut moved = false;
+        for (place, answer) in answers.map_err(|error| error::lost(&error))?.into_iter().flatten() {
+            let letter = &mut self.letters[place];
+            letter.state = State::Answered;
+            let Value::ServerError(answer) = answer else { continue };
+            let answer = RedisError::from(answer);
+            match Answer::of(&answer) {
+                Answer::Moved => {
+                    moved = true;
+                    letter.state = State::Held;
+                    self.turns.order().hold(letter.slot);
+                }
+                Answer::Refused => {
+                    let reason: Arc<str> = error::answer(&answer).into();
+                    let each = |what: &usize| Refused { what: *what, reason: Arc::clone(&reason) };
+                    self.refused.extend(letter.frame.envelopes.iter().map(each));
+                }
+                Answer::Lost => return Err(error::lost(&answer)),
+            }
+        }
+        Ok(moved)
+    }
+
+    /// The answers to these, by place.
+    async fn post(
+        &self,
+        master: &Arc<Master>,
+        places: Vec<usize>,
+    ) -> RedisResult<Vec<(usize, Value)>> {
+        let mut commands = Pipeline::with_capacity(places.len());
+        for place in &places {
+            let Letter { frame, channel, .. } = &self.letters[*place];
+            commands.add_command(publishing("SPUBLISH", channel, &frame.bytes));
+        }
+        let mut connection = master.publishing.clone();
+        // Otherwise one refusal would hide what became of the others.
+        let answers = commands.ignore_errors().query_async::<Vec<Value>>(&mut connection).await?;
+        Ok(places.into_iter().zip(answers).collect())
+    }
+
+    /// Waits until all batches before this one are over.
+    async fn turn(&self) {
+        loop {
+            let ended = self.turns.ended.notified();
+            if self.turns.order().is_first(self.number) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// What is held is due, to the owners by these routes.
+    fn release(&mut self, routes: &Routes) {
+        let mut order = self.turns.order();
+        for letter in self.letters.iter_mut().filter(|letter| letter.state == State::Held) {
+            letter.state = State::Due;
+            order.send(letter.slot, routes.owner(letter.slot).number);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.letters.iter().all(|letter| letter.state == State::Answered)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let letters = self.letters.iter().map(|it| (it.slot, it.state == State::Held));
+        self.turns.order().end(self.number, letters);
+        self.turns.ended.notify_waiters();
+    }
+}
