@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     brokers::{NatsFlavour, RedisFlavour},
-    kit::{Fixture, MemoryFixture, NatsFixture, Outcome, RedisFixture},
+    kit::{Fixture, MemoryFixture, NatsFixture, Outcome, RedisClusterFixture, RedisFixture},
 };
 
 /// A transport of this project with the server that it is staged on.
@@ -16,17 +16,23 @@ pub enum Transport {
     Redis(RedisFlavour),
     /// Streams on a server of the Redis family.
     Streams(RedisFlavour),
+    /// Sharded Pub/Sub on a cluster of servers of the Redis family.
+    Sharded(RedisFlavour),
+    /// Classic Pub/Sub on such a cluster, which passes everything on to all its servers.
+    Cluster(RedisFlavour),
     /// Core NATS.
     Nats(NatsFlavour),
 }
 
 impl Transport {
     /// All that are compared.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Memory,
         Self::Redis(RedisFlavour::Redis7),
         Self::Redis(RedisFlavour::Valkey9),
         Self::Streams(RedisFlavour::Redis7),
+        Self::Sharded(RedisFlavour::Valkey9),
+        Self::Cluster(RedisFlavour::Valkey9),
         Self::Nats(NatsFlavour::Nats2_9),
         Self::Nats(NatsFlavour::Nats2_15),
     ];
@@ -40,6 +46,12 @@ impl Transport {
             Self::Streams(RedisFlavour::Redis7) => "redis7_streams",
             Self::Streams(RedisFlavour::Valkey9) => "valkey9_streams",
             Self::Streams(RedisFlavour::Redis6) => "redis6_streams",
+            Self::Sharded(RedisFlavour::Redis7) => "redis7_sharded",
+            Self::Sharded(RedisFlavour::Valkey9) => "valkey9_sharded",
+            Self::Sharded(RedisFlavour::Redis6) => "redis6_sharded",
+            Self::Cluster(RedisFlavour::Redis7) => "redis7_cluster",
+            Self::Cluster(RedisFlavour::Valkey9) => "valkey9_cluster",
+            Self::Cluster(RedisFlavour::Redis6) => "redis6_cluster",
             Self::Nats(flavour) => flavour.label(),
         }
     }
@@ -55,6 +67,9 @@ impl Transport {
             "streams" => Some(Self::Streams(RedisFlavour::Redis7)),
             "valkey9_streams" => Some(Self::Streams(RedisFlavour::Valkey9)),
             "redis6_streams" => Some(Self::Streams(RedisFlavour::Redis6)),
+            "sharded" => Some(Self::Sharded(RedisFlavour::Valkey9)),
+            "redis7_sharded" => Some(Self::Sharded(RedisFlavour::Redis7)),
+            "redis7_cluster" => Some(Self::Cluster(RedisFlavour::Redis7)),
             _ => Self::ALL.into_iter().find(|transport| transport.label() == label),
         }
     }
@@ -69,6 +84,8 @@ impl Transport {
             Self::Memory => Arc::new(MemoryFixture::start().await?),
             Self::Redis(flavour) => Arc::new(RedisFixture::with_password(flavour).await?),
             Self::Streams(flavour) => Arc::new(RedisFixture::streams(flavour).await?),
+            Self::Sharded(flavour) => Arc::new(RedisClusterFixture::sharded(flavour).await?),
+            Self::Cluster(flavour) => Arc::new(RedisClusterFixture::classic(flavour).await?),
             Self::Nats(flavour) => Arc::new(NatsFixture::with_password(flavour).await?),
         })
     }
