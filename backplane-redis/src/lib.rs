@@ -65,14 +65,16 @@ mod config;
 mod endpoint;
 mod error;
 mod from_url;
+mod locate;
 mod pubsub;
+mod sentinel;
 mod server;
 mod sharded;
 mod streams;
 #[cfg(feature = "tls")]
 mod tls;
 
-pub use config::{Protocol, RedisConfig};
+pub use config::{Protocol, RedisConfig, Sentinels};
 pub use sharded::ShardedConfig;
 pub use streams::StreamsConfig;
 #[cfg(feature = "tls")]

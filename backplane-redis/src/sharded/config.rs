@@ -69,6 +69,12 @@ impl ShardedConfig {
                 reason: "sharded Pub/Sub is spoken in RESP3: use auto or resp3".to_owned(),
             });
         }
+        if self.server.sentinels.is_some() {
+            return Err(ConnectError::Option {
+                option: "sentinels".to_owned(),
+                reason: "a cluster has none: its servers watch over each other".to_owned(),
+            });
+        }
         let endpoint = Endpoint::new(&self.server)?;
         let first = Address::new(&self.server.host, self.server.port);
         let more = self.more_servers.iter().map(|(host, port)| Address::new(host, *port));

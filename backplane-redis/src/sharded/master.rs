@@ -44,7 +44,7 @@ impl Master {
                 Ok::<(), SendError>(())
             }
         };
-        let endpoint = endpoint.at(address);
+        let endpoint = endpoint.at(&address.host, address.port);
         let failed = |error| endpoint.failed(&error);
         let publishing = endpoint.open(ProtocolVersion::RESP3, on_push);
         let receiving = Receiver::open(&endpoint, address, inbound.clone(), Arc::clone(lost));

@@ -24,5 +24,4 @@ mod switchboard;
 mod view;
 mod wire;
 
-pub(crate) use address::Address;
 pub use config::ShardedConfig;

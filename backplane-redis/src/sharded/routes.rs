@@ -26,8 +26,8 @@ impl Routes {
         let mut claims: Vec<Option<usize>> = vec![None; SLOTS];
         for (number, (_, view)) in views.iter().enumerate() {
             for range in view.ranges.iter().filter(|range| range.own) {
-                for slot in usize::from(range.first)..=usize::from(range.last) {
-                    let claim = &mut claims[slot];
+                let slots = claims.get_mut(range.first.into()..=range.last.into());
+                for claim in slots.into_iter().flatten() {
                     if claim.is_none_or(|other| views[other].1.epochs.own < view.epochs.own) {
                         *claim = Some(number);
                     }

@@ -93,7 +93,10 @@ impl Survey {
             }
         };
         let view = View::ask(&master.publishing, address).await;
-        Ok((master, view.map_err(|error| refused(&self.endpoint.at(address), &error))?))
+        Ok((
+            master,
+            view.map_err(|error| refused(&self.endpoint.at(&address.host, address.port), &error))?,
+        ))
     }
 
     pub(super) fn masters(&self) -> &[Arc<Master>] {

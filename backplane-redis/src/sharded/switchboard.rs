@@ -8,6 +8,7 @@ use std::{
 
 use backplane_core::{LinkError, Topic, wire::Refused};
 use futures_util::future::try_join_all;
+use redis::{RedisError, RedisResult};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{MissedTickBehavior, timeout},
@@ -62,6 +63,24 @@ pub(super) struct Switchboard {
 struct Place {
     topic: Topic,
     master: u64,
+}
+
+/// What is to be subscribed at one master.
+struct Group {
+    master: Arc<Master>,
+    channels: Vec<String>,
+    topics: Vec<Topic>,
+}
+
+impl Group {
+    fn at(master: &Arc<Master>) -> Self {
+        Self { master: Arc::clone(master), channels: Vec::new(), topics: Vec::new() }
+    }
+
+    /// Returns what was refused, by place.
+    async fn subscribe(&self) -> RedisResult<Vec<(usize, RedisError)>> {
+        self.master.receiving.change(Change::Subscribe, &self.channels).await
+    }
 }
 
 impl Switchboard {
@@ -124,23 +143,21 @@ impl Switchboard {
         let mut pauses = Pauses::default();
         while !left.is_empty() {
             let routes = self.shared.routes();
-            let mut groups: HashMap<u64, (&Arc<Master>, Vec<String>, Vec<Topic>)> = HashMap::new();
+            let mut groups: HashMap<u64, Group> = HashMap::new();
             for (channel, topic) in left.drain(..) {
                 let owner = routes.owner(slot_of(&channel));
-                let group = groups.entry(owner.number);
-                let (_, channels, topics) = group.or_insert((owner, Vec::new(), Vec::new()));
-                channels.push(channel);
-                topics.push(topic);
+                let group = groups.entry(owner.number).or_insert_with(|| Group::at(owner));
+                group.channels.push(channel);
+                group.topics.push(topic);
             }
-            let asked = groups.into_values().map(async |(master, channels, topics)| {
-                let answers = master.receiving.change(Change::Subscribe, &channels).await;
-                answers.map(|answers| (master.number, channels, topics, answers))
-            });
-            for (master, channels, topics, answers) in try_join_all(asked).await.map_err(lost)? {
-                let mut answers = answers.into_iter().peekable();
+            let answers = try_join_all(groups.values().map(Group::subscribe)).await;
+            let answers = answers.map_err(|error| error::lost(&error))?;
+            for (Group { master, channels, topics }, refusals) in groups.into_values().zip(answers)
+            {
+                let mut refusals = refusals.into_iter().peekable();
                 for (number, (channel, topic)) in channels.into_iter().zip(topics).enumerate() {
-                    let Some((_, error)) = answers.next_if(|(place, _)| *place == number) else {
-                        self.places.insert(channel, Place { topic, master });
+                    let Some((_, error)) = refusals.next_if(|(place, _)| *place == number) else {
+                        self.places.insert(channel, Place { topic, master: master.number });
                         continue;
                     };
                     match Answer::of(&error) {
@@ -183,7 +200,8 @@ impl Switchboard {
             .filter_map(|(number, channels)| Some((self.survey.master(*number)?, channels)));
         let asked =
             groups.map(|(master, channels)| master.receiving.change(Change::Unsubscribe, channels));
-        for (_, error) in try_join_all(asked).await.map_err(lost)?.into_iter().flatten() {
+        let refusals = try_join_all(asked).await.map_err(|error| error::lost(&error))?;
+        for (_, error) in refusals.into_iter().flatten() {
             if Answer::of(&error) != Answer::Moved {
                 return Err(error::lost(&error));
             }
@@ -239,7 +257,7 @@ impl Switchboard {
             };
             match timeout(CHECK_WITHIN, both).await {
                 Ok(Ok((epochs, ()))) => Ok((master.number, epochs)),
-                Ok(Err(error)) => Err(lost(error)),
+                Ok(Err(error)) => Err(error::lost(&error)),
                 Err(_) => Err(LinkError::Lost {
                     reason: format!(
                         "the master at {} has not answered for {CHECK_WITHIN:?}",
@@ -312,10 +330,6 @@ async fn within(work: impl Future<Output = Result<(), LinkError>>) -> Result<(),
             Err(LinkError::TimedOut { doing, waited: WORK_WITHIN })
         }
     }
-}
-
-fn lost(error: redis::RedisError) -> LinkError {
-    error::lost(&error)
 }
 
 /// The switchboard has ended, and said why.

@@ -80,7 +80,7 @@ impl ShardedWire {
     }
 
     async fn ask(&self, server: Address) -> Result<View, LinkError> {
-        let endpoint = self.endpoint.at(&server);
+        let endpoint = self.endpoint.at(&server.host, server.port);
         let connection = endpoint.open(ProtocolVersion::RESP3, |_| Ok::<_, SendError>(())).await;
         let connection = connection.map_err(|error| endpoint.failed(&error))?;
         server::check_for(server::SHARDED, &connection, ProtocolVersion::RESP3, &endpoint).await?;
@@ -104,7 +104,7 @@ impl ShardedWire {
         let until = Instant::now() + PATIENCE;
         let mut view = self.view().await?;
         loop {
-            let owners: Vec<Address> = view.owners().into_iter().map(|(_, owner)| owner).collect();
+            let owners: Vec<Address> = view.owners().into_values().collect();
             let found = tokio::select! {
                 biased;
                 found = survey.run(1, owners) => found,
@@ -143,7 +143,10 @@ impl Wire for ShardedWire {
         let answers = owner.receiving.change(Change::Unsubscribe, &[spare]).await;
         let denied = answers.map_or_else(Some, |answers| answers.into_iter().next().map(|it| it.1));
         if let Some(error) = denied {
-            return Err(refused(&self.endpoint.at(&owner.address), &error));
+            return Err(refused(
+                &self.endpoint.at(&owner.address.host, owner.address.port),
+                &error,
+            ));
         }
         let shared = Arc::new(Shared::new(routes));
         let (requests, asked) = mpsc::channel(2);

@@ -16,6 +16,10 @@ pub enum Transport {
     Redis(RedisFlavour),
     /// Streams on a server of the Redis family.
     Streams(RedisFlavour),
+    /// Pub/Sub on the master that sentinels name.
+    Sentinel(RedisFlavour),
+    /// Streams on the master that sentinels name.
+    SentinelStreams(RedisFlavour),
     /// Sharded Pub/Sub on a cluster of servers of the Redis family.
     Sharded(RedisFlavour),
     /// Classic Pub/Sub on such a cluster, which passes everything on to all its servers.
@@ -26,11 +30,13 @@ pub enum Transport {
 
 impl Transport {
     /// All that are compared.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Memory,
         Self::Redis(RedisFlavour::Redis7),
         Self::Redis(RedisFlavour::Valkey9),
         Self::Streams(RedisFlavour::Redis7),
+        Self::Sentinel(RedisFlavour::Valkey9),
+        Self::SentinelStreams(RedisFlavour::Valkey9),
         Self::Sharded(RedisFlavour::Valkey9),
         Self::Cluster(RedisFlavour::Valkey9),
         Self::Nats(NatsFlavour::Nats2_9),
@@ -46,6 +52,12 @@ impl Transport {
             Self::Streams(RedisFlavour::Redis7) => "redis7_streams",
             Self::Streams(RedisFlavour::Valkey9) => "valkey9_streams",
             Self::Streams(RedisFlavour::Redis6) => "redis6_streams",
+            Self::Sentinel(RedisFlavour::Redis7) => "redis7_sentinel",
+            Self::Sentinel(RedisFlavour::Valkey9) => "valkey9_sentinel",
+            Self::Sentinel(RedisFlavour::Redis6) => "redis6_sentinel",
+            Self::SentinelStreams(RedisFlavour::Redis7) => "redis7_sentinel_streams",
+            Self::SentinelStreams(RedisFlavour::Valkey9) => "valkey9_sentinel_streams",
+            Self::SentinelStreams(RedisFlavour::Redis6) => "redis6_sentinel_streams",
             Self::Sharded(RedisFlavour::Redis7) => "redis7_sharded",
             Self::Sharded(RedisFlavour::Valkey9) => "valkey9_sharded",
             Self::Sharded(RedisFlavour::Redis6) => "redis6_sharded",
@@ -84,6 +96,10 @@ impl Transport {
             Self::Memory => Arc::new(MemoryFixture::start().await?),
             Self::Redis(flavour) => Arc::new(RedisFixture::with_password(flavour).await?),
             Self::Streams(flavour) => Arc::new(RedisFixture::streams(flavour).await?),
+            Self::Sentinel(flavour) => Arc::new(RedisFixture::sentinel(flavour).await?),
+            Self::SentinelStreams(flavour) => {
+                Arc::new(RedisFixture::sentinel_streams(flavour).await?)
+            }
             Self::Sharded(flavour) => Arc::new(RedisClusterFixture::sharded(flavour).await?),
             Self::Cluster(flavour) => Arc::new(RedisClusterFixture::classic(flavour).await?),
             Self::Nats(flavour) => Arc::new(NatsFixture::with_password(flavour).await?),
