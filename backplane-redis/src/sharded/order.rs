@@ -14,12 +14,11 @@ pub(super) struct Order {
 }
 
 /// What is under way on one slot.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Lane {
-    /// The master to which the latest of them went.
-    owner: u64,
-    frames: usize,
-    /// How many of them wait to be sent.
+    /// How many frames no master has answered yet: mostly one master's.
+    unanswered: Vec<(u64, usize)>,
+    /// How many frames wait to be sent.
     held: usize,
 }
 
@@ -32,27 +31,42 @@ impl Order {
     }
 
     /// Another frame of the newest batch. Returns whether it is to be sent to the slot's owner at once;
-    /// otherwise it is held.
+    /// otherwise it is held, as it could overtake another one.
     pub(super) fn enter(&mut self, slot: u16, owner: u64) -> bool {
-        let lane = self.lanes.entry(slot).or_insert(Lane { owner, frames: 0, held: 0 });
-        lane.frames += 1;
-        let passes = lane.held == 0 && owner == lane.owner;
-        lane.held += usize::from(!passes);
-        passes
-    }
-
-    /// A frame that was sent was refused, as the slot has moved.
-    pub(super) fn hold(&mut self, slot: u16) {
-        if let Some(lane) = self.lanes.get_mut(&slot) {
+        let lane = self.lanes.entry(slot).or_default();
+        let passes = lane.held == 0 && lane.unanswered.iter().all(|(master, _)| *master == owner);
+        if passes {
+            lane.send(owner);
+        } else {
             lane.held += 1;
         }
+        passes
     }
 
     /// A frame that was held is sent to this master.
     pub(super) fn send(&mut self, slot: u16, owner: u64) {
+        let lane = self.lanes.entry(slot).or_default();
+        lane.held = lane.held.saturating_sub(1);
+        lane.send(owner);
+    }
+
+    /// A master has answered a frame, or never will. If it refused that, as the slot has moved, the frame
+    /// is held.
+    pub(super) fn answered(&mut self, slot: u16, master: u64, moved: bool) {
+        let Some(lane) = self.lanes.get_mut(&slot) else { return };
+        if let Some((_, count)) = lane.unanswered.iter_mut().find(|(other, _)| *other == master) {
+            *count -= 1;
+        }
+        lane.unanswered.retain(|(_, count)| *count > 0);
+        lane.held += usize::from(moved);
+        self.tidy(slot);
+    }
+
+    /// A frame that was held will not be sent.
+    pub(super) fn give_up(&mut self, slot: u16) {
         if let Some(lane) = self.lanes.get_mut(&slot) {
             lane.held = lane.held.saturating_sub(1);
-            lane.owner = owner;
+            self.tidy(slot);
         }
     }
 
@@ -61,17 +75,22 @@ impl Order {
         self.under_way.first().is_none_or(|first| *first >= batch)
     }
 
-    /// A batch is over. Its frames, each with whether it is still held.
-    pub(super) fn end(&mut self, batch: u64, frames: impl Iterator<Item = (u16, bool)>) {
+    pub(super) fn end(&mut self, batch: u64) {
         self.under_way.remove(&batch);
-        for (slot, held) in frames {
-            if let Some(lane) = self.lanes.get_mut(&slot) {
-                lane.frames = lane.frames.saturating_sub(1);
-                lane.held = lane.held.saturating_sub(usize::from(held));
-                if lane.frames == 0 {
-                    self.lanes.remove(&slot);
-                }
-            }
+    }
+
+    fn tidy(&mut self, slot: u16) {
+        if self.lanes.get(&slot).is_some_and(|lane| lane.held == 0 && lane.unanswered.is_empty()) {
+            self.lanes.remove(&slot);
+        }
+    }
+}
+
+impl Lane {
+    fn send(&mut self, owner: u64) {
+        match self.unanswered.iter_mut().find(|(master, _)| *master == owner) {
+            Some((_, count)) => *count += 1,
+            None => self.unanswered.push((owner, 1)),
         }
     }
 }
@@ -82,10 +101,6 @@ mod tests {
 
     const SLOT: u16 = 7;
 
-    fn sent() -> impl Iterator<Item = (u16, bool)> {
-        std::iter::once((SLOT, false))
-    }
-
     #[test]
     fn batches_follow_each_other_without_waiting() {
         let mut order = Order::default();
@@ -93,7 +108,10 @@ mod tests {
             order.begin();
             assert!(order.enter(SLOT, 1));
         }
-        (1..=3).for_each(|batch| order.end(batch, sent()));
+        for batch in 1..=3 {
+            order.answered(SLOT, 1, false);
+            order.end(batch);
+        }
         assert!(order.lanes.is_empty() && order.under_way.is_empty());
     }
 
@@ -102,37 +120,59 @@ mod tests {
         let mut order = Order::default();
         let (first, second) = (order.begin(), order.begin());
         assert!(order.enter(SLOT, 1) && order.enter(SLOT, 1));
-        order.hold(SLOT);
-        // The slot has a new owner meanwhile: a third batch still waits, and so does what is refused later.
+        order.answered(SLOT, 1, true);
         let third = order.begin();
-        assert!(!order.enter(SLOT, 2));
-        order.hold(SLOT);
+        assert!(!order.enter(SLOT, 2), "the first waits");
         assert!(order.is_first(first) && !order.is_first(second) && !order.is_first(third));
         order.send(SLOT, 2);
-        order.end(first, sent());
+        let fourth = order.begin();
+        assert!(!order.enter(SLOT, 2), "the third waits");
+        order.answered(SLOT, 2, false);
+        order.end(first);
+        // Refused late: the old master was slower than the new one.
+        order.answered(SLOT, 1, true);
         assert!(order.is_first(second));
         order.send(SLOT, 2);
-        order.end(second, sent());
+        order.answered(SLOT, 2, false);
+        order.end(second);
         order.send(SLOT, 2);
-        // All that waited is on its way: what comes now follows it.
-        let fourth = order.begin();
-        assert!(order.enter(SLOT, 2));
-        order.end(third, sent());
-        order.end(fourth, sent());
+        order.send(SLOT, 2);
+        let fifth = order.begin();
+        assert!(order.enter(SLOT, 2), "all that waited is on its way, and this follows it");
+        for batch in [third, fourth, fifth] {
+            order.answered(SLOT, 2, false);
+            order.end(batch);
+        }
         assert!(order.lanes.is_empty());
     }
 
     #[test]
-    fn a_new_owner_gets_nothing_before_the_old_has_answered() {
+    fn a_new_owner_gets_nothing_before_the_old_one_has_answered() {
         let mut order = Order::default();
         let first = order.begin();
         assert!(order.enter(SLOT, 1));
         let second = order.begin();
         assert!(!order.enter(SLOT, 2), "it could overtake the first");
         assert!(order.enter(SLOT + 1, 2), "another slot");
-        order.end(first, sent());
+        order.answered(SLOT, 1, false);
+        order.end(first);
         assert!(order.is_first(second));
-        order.end(second, [(SLOT, true), (SLOT + 1, false)].into_iter());
+        order.answered(SLOT + 1, 2, false);
+        order.give_up(SLOT);
+        order.end(second);
         assert!(order.lanes.is_empty());
+    }
+
+    /// What an early version did not notice: the first waits no more, but the second is not answered yet.
+    #[test]
+    fn what_was_sent_to_the_old_owner_is_waited_for() {
+        let mut order = Order::default();
+        order.begin();
+        order.begin();
+        assert!(order.enter(SLOT, 1) && order.enter(SLOT, 1));
+        order.answered(SLOT, 1, true);
+        order.send(SLOT, 2);
+        order.begin();
+        assert!(!order.enter(SLOT, 2));
     }
 }

@@ -50,8 +50,8 @@ struct Letter {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// To be sent, or sent and not answered.
-    Due,
+    /// To be sent to this master, or sent and not answered.
+    Sent(u64),
     /// Has to wait for its turn.
     Held,
     Answered,
@@ -116,8 +116,9 @@ impl Flight {
         let letters = batch.frames().into_iter().map(|frame| {
             let channel = channels.of(&frame.topic);
             let slot = slot_of(&channel);
-            let passes = order.enter(slot, routes.owner(slot).number);
-            let state = if passes { State::Due } else { State::Held };
+            let owner = routes.owner(slot).number;
+            let passes = order.enter(slot, owner);
+            let state = if passes { State::Sent(owner) } else { State::Held };
             Letter { frame, channel, slot, state }
         });
         let letters = letters.collect();
@@ -130,7 +131,7 @@ impl Flight {
     async fn send(&mut self, routes: &Routes) -> Result<bool, LinkError> {
         let mut mail: Vec<(&Arc<Master>, Vec<usize>)> = Vec::new();
         for (place, letter) in self.letters.iter().enumerate() {
-            if letter.state == State::Due {
+            if let State::Sent(_) = letter.state {
                 let owner = routes.owner(letter.slot);
                 match mail.iter_mut().find(|(master, _)| master.number == owner.number) {
                     Some((_, places)) => places.push(place),
@@ -141,26 +142,33 @@ impl Flight {
         let sent = mail.into_iter().map(|(master, places)| self.post(master, places));
         // However many masters there are.
         let answers = tokio::task::unconstrained(try_join_all(sent)).await;
+        let answers = answers.map_err(|error| error::lost(&error))?;
+        let mut order = self.turns.order();
         let mut moved = false;
-        for (place, answer) in answers.map_err(|error| error::lost(&error))?.into_iter().flatten() {
+        for (place, answer) in answers.into_iter().flatten() {
             let letter = &mut self.letters[place];
-            letter.state = State::Answered;
-            let Value::ServerError(answer) = answer else { continue };
-            let answer = RedisError::from(answer);
-            match Answer::of(&answer) {
-                Answer::Moved => {
-                    moved = true;
-                    letter.state = State::Held;
-                    self.turns.order().hold(letter.slot);
-                }
-                Answer::Refused => {
-                    let reason: Arc<str> = error::answer(&answer).into();
+            let State::Sent(master) = letter.state else { continue };
+            let refusal = match answer {
+                Value::ServerError(refusal) => Some(RedisError::from(refusal)),
+                _ => None,
+            };
+            let answer = refusal.as_ref().map(Answer::of);
+            let has_moved = answer == Some(Answer::Moved);
+            order.answered(letter.slot, master, has_moved);
+            letter.state = if has_moved { State::Held } else { State::Answered };
+            moved |= has_moved;
+            let Some(refusal) = refusal else { continue };
+            match answer {
+                Some(Answer::Refused) => {
+                    let reason: Arc<str> = error::answer(&refusal).into();
                     let each = |what: &usize| Refused { what: *what, reason: Arc::clone(&reason) };
                     self.refused.extend(letter.frame.envelopes.iter().map(each));
                 }
-                Answer::Lost => return Err(error::lost(&answer)),
+                Some(Answer::Lost) => return Err(error::lost(&refusal)),
+                _ => {}
             }
         }
+        drop(order);
         Ok(moved)
     }
 
@@ -196,8 +204,9 @@ impl Flight {
     fn release(&mut self, routes: &Routes) {
         let mut order = self.turns.order();
         for letter in self.letters.iter_mut().filter(|letter| letter.state == State::Held) {
-            letter.state = State::Due;
-            order.send(letter.slot, routes.owner(letter.slot).number);
+            let owner = routes.owner(letter.slot).number;
+            letter.state = State::Sent(owner);
+            order.send(letter.slot, owner);
         }
     }
 
@@ -208,8 +217,16 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        let letters = self.letters.iter().map(|it| (it.slot, it.state == State::Held));
-        self.turns.order().end(self.number, letters);
+        let mut order = self.turns.order();
+        for letter in &self.letters {
+            match letter.state {
+                State::Sent(master) => order.answered(letter.slot, master, false),
+                State::Held => order.give_up(letter.slot),
+                State::Answered => {}
+            }
+        }
+        order.end(self.number);
+        drop(order);
         self.turns.ended.notify_waiters();
     }
 }

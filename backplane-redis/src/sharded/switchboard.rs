@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -56,8 +56,30 @@ pub(super) struct Switchboard {
     epochs: Vec<(u64, Epochs)>,
     /// Where each channel is subscribed.
     places: HashMap<String, Place>,
-    /// When all masters were last seen to be there and to own what they own here, and the time before.
-    proven: [Instant; 2],
+    /// Whether there are new routes since the last check.
+    changed: bool,
+    proven: Arc<Proven>,
+}
+
+/// When all masters were last seen to be there, and to own what they own by the routes.
+#[derive(Debug)]
+pub(super) struct Proven(Mutex<[Instant; 2]>);
+
+impl Proven {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new([Instant::now(); 2]))
+    }
+
+    /// The check that was begun then has found nothing.
+    fn passed(&self, begun: Instant) {
+        let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *checks = [begun, checks[0]];
+    }
+
+    /// The check before the last one: a new owner takes a slot a moment before the old one knows.
+    pub(super) fn at(&self) -> Instant {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)[1]
+    }
 }
 
 struct Place {
@@ -89,9 +111,10 @@ impl Switchboard {
         survey: Survey,
         epochs: Vec<(u64, Epochs)>,
         shared: Arc<Shared>,
+        proven: Arc<Proven>,
     ) -> Self {
-        let proven = [Instant::now(); 2];
-        Self { channels, shared, survey, epochs, places: HashMap::new(), proven }
+        let places = HashMap::new();
+        Self { channels, shared, survey, epochs, places, changed: false, proven }
     }
 
     /// Serves until something fails that only a new connection heals.
@@ -236,7 +259,7 @@ impl Switchboard {
         if topics.is_empty() {
             return Ok(());
         }
-        let [_, since] = self.proven;
+        let since = self.proven.at();
         let refused = self.subscribe(topics.clone()).await?;
         if let Some(Refused { what, reason }) = refused.into_iter().next() {
             let reason = format!("the new master of {what} refuses it: {reason}");
@@ -270,9 +293,11 @@ impl Switchboard {
         let is_known = |seen: &(u64, Epochs)| self.epochs.contains(seen);
         if !epochs.iter().all(is_known) {
             self.refresh().await?;
+        }
+        if std::mem::take(&mut self.changed) {
             self.part().await?;
         }
-        self.proven = [sent, self.proven[0]];
+        self.proven.passed(sent);
         Ok(())
     }
 
@@ -309,6 +334,7 @@ impl Switchboard {
         tracing::debug!(?routes, "the cluster has changed");
         self.shared.replace(routes);
         self.epochs = epochs;
+        self.changed = true;
         self.let_go();
         Ok(())
     }

@@ -24,7 +24,7 @@ use super::{
     routes::Shared,
     slot::slot_of,
     survey::{Found, Survey, refused},
-    switchboard::{Request, Switchboard, gone},
+    switchboard::{Proven, Request, Switchboard, gone},
     view::View,
 };
 use crate::{channel::Channels, endpoint::Endpoint, pubsub, server};
@@ -152,9 +152,10 @@ impl Wire for ShardedWire {
         let (requests, asked) = mpsc::channel(2);
         let channels = self.channels.clone();
         let publisher = Publisher::new(Arc::clone(&shared), channels.clone(), requests.clone());
-        let switchboard = Switchboard::new(channels, survey, epochs, shared);
+        let proven = Arc::new(Proven::new());
+        let switchboard = Switchboard::new(channels, survey, epochs, shared, Arc::clone(&proven));
         let task = AbortOnDropHandle::new(tokio::spawn(switchboard.run(asked)));
-        Ok(ShardedSession { publisher, requests, _task: task })
+        Ok(ShardedSession { publisher, requests, proven, _task: task })
     }
 }
 
@@ -163,6 +164,7 @@ impl Wire for ShardedWire {
 pub(super) struct ShardedSession {
     publisher: Publisher,
     requests: mpsc::Sender<Request>,
+    proven: Arc<Proven>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -189,6 +191,10 @@ impl Session for ShardedSession {
 
     async fn unsubscribe(&self, topics: &[Topic]) -> Result<(), LinkError> {
         self.ask(|done| Request::Unsubscribe(topics.to_vec(), done)).await
+    }
+
+    fn proven(&self) -> Option<Instant> {
+        Some(self.proven.at())
     }
 }
 

@@ -72,8 +72,12 @@ impl RedisCluster {
     }
 
     async fn form(&self) -> Result<(), BrokerError> {
+        // Before they know each other; afterwards it is refused.
         let each = (0..self.servers.len()).map(async |number| {
-            self.ask::<()>(number, cluster("SET-CONFIG-EPOCH").arg(number + 1)).await?;
+            self.ask::<()>(number, cluster("SET-CONFIG-EPOCH").arg(number + 1)).await
+        });
+        try_join_all(each).await?;
+        let each = (0..self.servers.len()).map(async |number| {
             if number < MASTERS {
                 let bound = |master: usize| SLOTS * master / MASTERS;
                 let (first, last) = (bound(number), bound(number + 1) - 1);
