@@ -63,7 +63,7 @@ pub(crate) fn parse_sharded(text: &str) -> Result<ShardedConfig, ConnectError> {
         if !url.username().is_empty() || !url.path().is_empty() {
             return Err(wrong());
         }
-        Ok((host(&url).map_err(|_| wrong())?, url.port().unwrap_or(DEFAULT_PORT)))
+        Ok((host(&url, SHAPE).map_err(|_| wrong())?, url.port().unwrap_or(DEFAULT_PORT)))
     });
     Ok(ShardedConfig { server, more_servers: more_servers.collect::<Result<_, _>>()? })
 }

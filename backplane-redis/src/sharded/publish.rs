@@ -7,7 +7,7 @@ use backplane_core::{
     wire::{Batch, Frame, Refused},
 };
 use futures_util::future::try_join_all;
-use redis::{Pipeline, RedisError, RedisResult, Value};
+use redis::{FromRedisValue, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
@@ -57,6 +57,15 @@ enum State {
     Answered,
 }
 
+/// What one master has answered.
+struct Answers {
+    master: Arc<Master>,
+    /// Whether it has become a replica.
+    of_replica: bool,
+    /// By the letters' places.
+    answers: Vec<(usize, Value)>,
+}
+
 /// A batch on its way. Its place in the order ends with it.
 struct Flight {
     turns: Arc<Turns>,
@@ -83,7 +92,7 @@ impl Publisher {
         let mut flight = Flight::board(&self.turns, &self.channels, batch, &routes);
         let mut pauses = Pauses::default();
         loop {
-            let moved = flight.send(&routes).await?;
+            let moved = flight.send(&routes, &self.requests).await?;
             if flight.is_over() {
                 break;
             }
@@ -108,6 +117,25 @@ impl Publisher {
     }
 }
 
+/// Whether a server that answers this to `ROLE` is none of the masters.
+fn is_replica(role: Option<Value>) -> bool {
+    let Some(Value::Array(facts)) = role else { return false };
+    let role = facts.first().and_then(|role| String::from_redis_value_ref(role).ok());
+    role.is_some_and(|role| role != "master")
+}
+
+/// Waits until what a replica has taken has arrived at the master. Otherwise what is sent to that directly
+/// from now on would overtake it.
+async fn fence(
+    requests: &mpsc::Sender<Request>,
+    replica: Arc<Master>,
+    slot: u16,
+) -> Result<(), LinkError> {
+    let (done, fenced) = oneshot::channel();
+    requests.send(Request::Fence { replica, slot, done }).await.map_err(|_| gone())?;
+    fenced.await.map_err(|_| gone())
+}
+
 impl Flight {
     /// Takes a place in the order, behind all batches before.
     fn board(turns: &Arc<Turns>, channels: &Channels, batch: &Batch, routes: &Routes) -> Self {
@@ -128,7 +156,11 @@ impl Flight {
 
     /// Sends what is due, in one go at the first poll. Returns whether slots of it have moved; that is held
     /// then.
-    async fn send(&mut self, routes: &Routes) -> Result<bool, LinkError> {
+    async fn send(
+        &mut self,
+        routes: &Routes,
+        requests: &mpsc::Sender<Request>,
+    ) -> Result<bool, LinkError> {
         let mut mail: Vec<(&Arc<Master>, Vec<usize>)> = Vec::new();
         for (place, letter) in self.letters.iter().enumerate() {
             if let State::Sent(_) = letter.state {
@@ -143,9 +175,21 @@ impl Flight {
         // However many masters there are.
         let answers = tokio::task::unconstrained(try_join_all(sent)).await;
         let answers = answers.map_err(|error| error::lost(&error))?;
+        let mut moved = false;
+        for Answers { master, of_replica, answers } in answers {
+            if let (true, Some((place, _))) = (of_replica, answers.first()) {
+                fence(requests, master, self.letters[*place].slot).await?;
+            }
+            moved |= self.settle(answers)?;
+        }
+        Ok(moved)
+    }
+
+    /// Takes the answers of one master. Returns whether slots have moved.
+    fn settle(&mut self, answers: Vec<(usize, Value)>) -> Result<bool, LinkError> {
         let mut order = self.turns.order();
         let mut moved = false;
-        for (place, answer) in answers.into_iter().flatten() {
+        for (place, answer) in answers {
             let letter = &mut self.letters[place];
             let State::Sent(master) = letter.state else { continue };
             let refusal = match answer {
@@ -172,21 +216,24 @@ impl Flight {
         Ok(moved)
     }
 
-    /// The answers to these, by place.
-    async fn post(
-        &self,
-        master: &Arc<Master>,
-        places: Vec<usize>,
-    ) -> RedisResult<Vec<(usize, Value)>> {
-        let mut commands = Pipeline::with_capacity(places.len());
+    /// Sends these to one master.
+    ///
+    /// A master that has become a replica of the owner takes them as well, and passes them on to it: so it
+    /// is asked at the end what it is.
+    async fn post(&self, master: &Arc<Master>, places: Vec<usize>) -> RedisResult<Answers> {
+        let mut commands = Pipeline::with_capacity(places.len() + 1);
         for place in &places {
             let Letter { frame, channel, .. } = &self.letters[*place];
             commands.add_command(publishing("SPUBLISH", channel, &frame.bytes));
         }
+        commands.cmd("ROLE");
         let mut connection = master.publishing.clone();
         // Otherwise one refusal would hide what became of the others.
-        let answers = commands.ignore_errors().query_async::<Vec<Value>>(&mut connection).await?;
-        Ok(places.into_iter().zip(answers).collect())
+        let mut answers =
+            commands.ignore_errors().query_async::<Vec<Value>>(&mut connection).await?;
+        let of_replica = is_replica(answers.pop());
+        let answers = places.into_iter().zip(answers).collect();
+        Ok(Answers { master: Arc::clone(master), of_replica, answers })
     }
 
     /// Waits until all batches before this one are over.

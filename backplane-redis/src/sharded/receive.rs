@@ -7,7 +7,10 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use backplane_core::wire::Inbound;
@@ -17,7 +20,7 @@ use redis::{
     aio::{MultiplexedConnection, SendError},
     cmd,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::{address::Address, lost::Lost, master::ended};
 use crate::endpoint::Endpoint;
@@ -59,6 +62,9 @@ struct Ear {
     lost: Arc<Lost>,
     awaited: Mutex<Awaited>,
     confirmed: Notify,
+    /// Whether a token is waited for.
+    fenced: AtomicBool,
+    fence: Mutex<Option<(String, oneshot::Sender<()>)>>,
 }
 
 /// The channels of the commands that are under way and not confirmed yet.
@@ -80,6 +86,8 @@ impl Receiver {
             lost,
             awaited: Mutex::new(Awaited { change: Change::Subscribe, channels: HashSet::new() }),
             confirmed: Notify::new(),
+            fenced: AtomicBool::new(false),
+            fence: Mutex::default(),
         });
         let hears = Arc::clone(&ear);
         let on_push = move |push| {
@@ -117,6 +125,14 @@ impl Receiver {
         Ok(refused)
     }
 
+    /// Resolves when these bytes arrive on any channel. Only the latest such wait goes on.
+    pub(super) fn arrival(&self, token: String) -> oneshot::Receiver<()> {
+        let (arrives, arrived) = oneshot::channel();
+        *self.ear.fence() = Some((token, arrives));
+        self.ear.fenced.store(true, Ordering::Release);
+        arrived
+    }
+
     /// Proves that the connection is alive: everything sent before has arrived.
     pub(super) async fn ping(&self) -> RedisResult<()> {
         cmd("PING").query_async::<Value>(&mut self.connection.clone()).await.map(drop)
@@ -128,7 +144,9 @@ impl Ear {
     fn hear(&self, mut push: PushInfo) {
         match push.kind {
             PushKind::SMessage => {
-                if let Some(Value::BulkString(payload)) = push.data.pop() {
+                if let Some(Value::BulkString(payload)) = push.data.pop()
+                    && !self.is_token(&payload)
+                {
                     self.inbound.frame(payload);
                 }
             }
@@ -145,6 +163,24 @@ impl Ear {
             )),
             _ => {}
         }
+    }
+
+    fn is_token(&self, payload: &[u8]) -> bool {
+        if !self.fenced.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut fence = self.fence();
+        let Some((_, arrives)) = fence.take_if(|(token, _)| token.as_bytes() == payload) else {
+            return false;
+        };
+        self.fenced.store(false, Ordering::Release);
+        // Whoever waited may have given up.
+        let _ = arrives.send(());
+        true
+    }
+
+    fn fence(&self) -> MutexGuard<'_, Option<(String, oneshot::Sender<()>)>> {
+        self.fence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this was asked for.
@@ -169,7 +205,7 @@ impl Ear {
         }
     }
 
-    fn awaited(&self) -> std::sync::MutexGuard<'_, Awaited> {
+    fn awaited(&self) -> MutexGuard<'_, Awaited> {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

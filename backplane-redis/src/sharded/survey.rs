@@ -15,8 +15,8 @@ use super::{
 use crate::{endpoint::Endpoint, error};
 
 /// What a user of a cluster needs to be allowed.
-const RULES: &str = "its access rules need +ssubscribe +sunsubscribe +spublish +ping +cluster|info \
-                     +cluster|myid +cluster|slots";
+const RULES: &str = "its access rules need +ssubscribe +sunsubscribe +spublish +ping +role \
+                     +cluster|info +cluster|myid +cluster|slots";
 
 pub(super) struct Survey {
     endpoint: Endpoint,

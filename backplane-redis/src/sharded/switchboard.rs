@@ -2,13 +2,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use backplane_core::{LinkError, Topic, wire::Refused};
 use futures_util::future::try_join_all;
-use redis::{RedisError, RedisResult};
+use redis::{RedisError, RedisResult, Value};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{MissedTickBehavior, timeout},
@@ -24,7 +25,7 @@ use super::{
     survey::{Found, Survey},
     view::Epochs,
 };
-use crate::{channel::Channels, error};
+use crate::{channel::Channels, error, pubsub::publishing};
 
 /// How often every master is asked whether it is there, and whether slots have moved.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -45,6 +46,12 @@ pub(super) enum Request {
     /// Routes that are newer than those seen.
     Refresh {
         seen: u64,
+        done: oneshot::Sender<()>,
+    },
+    /// That all that a replica was given for this slot's master has arrived there.
+    Fence {
+        replica: Arc<Master>,
+        slot: u16,
         done: oneshot::Sender<()>,
     },
 }
@@ -154,8 +161,45 @@ impl Switchboard {
                 }
                 let _ = done.send(());
             }
+            Request::Fence { replica, slot, done } => {
+                self.fence(&replica, slot).await?;
+                let _ = done.send(());
+            }
         }
         Ok(())
+    }
+
+    /// Sends a token the same way and waits for it at the other end: servers pass on in order.
+    async fn fence(&mut self, replica: &Arc<Master>, slot: u16) -> Result<(), LinkError> {
+        if self.shared.routes().owner(slot).number == replica.number {
+            self.refresh().await?;
+        }
+        let routes = self.shared.routes();
+        let owner = routes.owner(slot);
+        if owner.number == replica.number {
+            return Ok(()); // it is a master again
+        }
+        let is_owners = |channel: &String| routes.owner(slot_of(channel)).number == owner.number;
+        // No topic's channel has so few parts.
+        let mut channels =
+            (0_u32..).map(|number| format!("{}fence/{number}", self.channels.spare()));
+        let Some(channel) = channels.find(is_owners) else { return Ok(()) };
+        let channel = [channel];
+        let token = format!("fence {:x}", RandomState::new().hash_one(slot));
+        let arrived = owner.receiving.arrival(token.clone());
+        let round_trip = async {
+            let refused = owner.receiving.change(Change::Subscribe, &channel).await?;
+            if let Some((_, error)) = refused.into_iter().next() {
+                return Err(error);
+            }
+            publishing("SPUBLISH", &channel[0], token.as_bytes())
+                .query_async::<Value>(&mut replica.publishing.clone())
+                .await?;
+            // The sender lives as long as the connection.
+            let _ = arrived.await;
+            owner.receiving.change(Change::Unsubscribe, &channel).await.map(drop)
+        };
+        round_trip.await.map_err(|error| error::lost(&error))
     }
 
     /// Subscribes with the owners: in one round trip to each, unless slots have moved.

@@ -43,10 +43,12 @@ impl View {
         connection: &MultiplexedConnection,
         address: &Address,
     ) -> RedisResult<Self> {
-        let mut questions = Pipeline::with_capacity(3);
+        let mut questions = Pipeline::with_capacity(4);
         for question in ["INFO", "MYID", "SLOTS"] {
             questions.add_command(cmd("CLUSTER")).arg(question);
         }
+        // What it says plays no role here, but it has to be allowed to.
+        questions.cmd("ROLE").ignore();
         let (info, id, slots): (String, String, Vec<Value>) =
             questions.query_async(&mut connection.clone()).await?;
         let epochs = Epochs::read(&info)?;
