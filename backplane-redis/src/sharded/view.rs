@@ -48,9 +48,19 @@ impl View {
             questions.add_command(cmd("CLUSTER")).arg(question);
         }
         // What it says plays no role here, but it has to be allowed to.
-        questions.cmd("ROLE").ignore();
-        let (info, id, slots): (String, String, Vec<Value>) =
-            questions.query_async(&mut connection.clone()).await?;
+        questions.cmd("ROLE");
+        // Otherwise an error would not say what it is about.
+        let questions = questions.ignore_errors();
+        let answers: Vec<Value> = questions.query_async(&mut connection.clone()).await?;
+        let mut answers = answers.into_iter().map(|answer| match answer {
+            Value::ServerError(error) => Err(error.into()),
+            answer => Ok(answer),
+        });
+        let mut answer = || answers.next().unwrap_or(Ok(Value::Nil));
+        let info: String = from_redis_value(answer()?)?;
+        let id: String = from_redis_value(answer()?)?;
+        let slots: Vec<Value> = from_redis_value(answer()?)?;
+        answer()?;
         let epochs = Epochs::read(&info)?;
         let (mut ranges, mut masters, mut replicas) = (Vec::new(), Vec::new(), Vec::new());
         for entry in slots {
