@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use redis::{
-    FromRedisValue, ParsingError, Pipeline, RedisResult, Value, aio::MultiplexedConnection, cmd,
-    from_redis_value,
+    FromRedisValue, ParsingError, Pipeline, RedisError, RedisResult, Value,
+    aio::MultiplexedConnection, cmd, from_redis_value,
 };
 
 use super::{address::Address, slot::SLOTS};
@@ -53,7 +53,7 @@ impl View {
         let questions = questions.ignore_errors();
         let answers: Vec<Value> = questions.query_async(&mut connection.clone()).await?;
         let mut answers = answers.into_iter().map(|answer| match answer {
-            Value::ServerError(error) => Err(error.into()),
+            Value::ServerError(error) => Err(RedisError::from(error)),
             answer => Ok(answer),
         });
         let mut answer = || answers.next().unwrap_or(Ok(Value::Nil));
