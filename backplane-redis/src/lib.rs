@@ -75,7 +75,7 @@
 //!   `cluster-announce-ip` and `cluster-preferred-endpoint-type`. With TLS, a certificate names what is
 //!   announced.
 //! * **Failover.** The link is up when every slot has a master that answers, and down when one is lost; nodes
-//!   look 20 times per second for the replica that takes over. `cluster-node-timeout` (15 s by default) decides
+//!   look ten times per second for the replica that takes over. `cluster-node-timeout` (15 s by default) decides
 //!   how long that takes; below the 60 s for which nodes retain what they publish, nothing is lost. A master
 //!   that keeps silent for 3 s is given up.
 //! * **Slots that move** are followed while the link stays up: what a subscriber may have missed between its

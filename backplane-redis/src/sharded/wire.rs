@@ -37,7 +37,7 @@ const HESITATION: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// How often it looks meanwhile.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Connects to the masters of a cluster.
 #[derive(Debug)]
