@@ -16,7 +16,7 @@ use crate::{
 pub struct Stand;
 
 /// Name, what it is, whether it is usual, and the program that it needs.
-const TRANSPORTS: [(&str, &str, bool, Option<Program>); 10] = [
+const TRANSPORTS: [(&str, &str, bool, Option<Program>); 12] = [
     ("memory", "within this process", true, None),
     ("redis7", "Redis 7 Pub/Sub", true, Some(Program::REDIS_7)),
     ("valkey9", "Valkey 9 Pub/Sub", true, Some(Program::VALKEY_9)),
@@ -33,6 +33,18 @@ const TRANSPORTS: [(&str, &str, bool, Option<Program>); 10] = [
     (
         "valkey9_sentinel_streams",
         "Valkey 9 Streams, one of three servers, with sentinels",
+        false,
+        Some(Program::VALKEY_9),
+    ),
+    (
+        "valkey9_sharded",
+        "Valkey 9 sharded Pub/Sub, three masters with replicas",
+        false,
+        Some(Program::VALKEY_9),
+    ),
+    (
+        "valkey9_cluster",
+        "Valkey 9 Pub/Sub on one of six servers of a cluster",
         false,
         Some(Program::VALKEY_9),
     ),
