@@ -65,13 +65,15 @@ mod config;
 mod endpoint;
 mod error;
 mod from_url;
+mod locate;
 mod pubsub;
+mod sentinel;
 mod server;
 mod streams;
 #[cfg(feature = "tls")]
 mod tls;
 
-pub use config::{Protocol, RedisConfig};
+pub use config::{Protocol, RedisConfig, Sentinels};
 pub use streams::StreamsConfig;
 #[cfg(feature = "tls")]
 pub use tls::Tls;

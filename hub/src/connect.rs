@@ -16,6 +16,8 @@ use backplane_core::{Backplane, ConnectError, Link};
 /// | `rediss:` | the same over TLS | `redis-tls` |
 /// | `redis+streams:` | Redis or Valkey Streams, which keep what is sent | `redis` |
 /// | `rediss+streams:` | the same over TLS | `redis-tls` |
+/// | `redis+sentinel:`, `redis+sentinel+streams:` | the same two on the master that sentinels name | `redis` |
+/// | `rediss+sentinel:`, `rediss+sentinel+streams:` | the same over TLS | `redis-tls` |
 /// | `nats:` | core NATS | `nats` |
 ///
 /// Options follow a question mark: those of the transport, and these, which all of them have:
@@ -90,12 +92,16 @@ impl IntoFuture for Connect {
 }
 
 /// Every scheme of this release, with the feature that it needs and whether that is on.
-const SCHEMES: [(&str, &str, bool); 6] = [
+const SCHEMES: [(&str, &str, bool); 10] = [
     ("memory", "memory", cfg!(feature = "memory")),
     ("redis", "redis", cfg!(feature = "redis")),
     ("rediss", "redis-tls", cfg!(feature = "redis-tls")),
     ("redis+streams", "redis", cfg!(feature = "redis")),
     ("rediss+streams", "redis-tls", cfg!(feature = "redis-tls")),
+    ("redis+sentinel", "redis", cfg!(feature = "redis")),
+    ("rediss+sentinel", "redis-tls", cfg!(feature = "redis-tls")),
+    ("redis+sentinel+streams", "redis", cfg!(feature = "redis")),
+    ("rediss+sentinel+streams", "redis-tls", cfg!(feature = "redis-tls")),
     ("nats", "nats", cfg!(feature = "nats")),
 ];
 
@@ -118,13 +124,17 @@ fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
         #[cfg(feature = "memory")]
         ("memory", url) => Ok(Arc::new(backplane_memory::MemoryConfig::from_url(url)?.start())),
         #[cfg(feature = "redis")]
-        ("redis" | "rediss", url) => {
+        ("redis" | "rediss" | "redis+sentinel" | "rediss+sentinel", url) => {
             Ok(Arc::new(backplane_redis::RedisConfig::from_url(url)?.start()?))
         }
         #[cfg(feature = "redis")]
-        ("redis+streams" | "rediss+streams", url) => {
-            Ok(Arc::new(backplane_redis::StreamsConfig::from_url(url)?.start()?))
-        }
+        (
+            "redis+streams"
+            | "rediss+streams"
+            | "redis+sentinel+streams"
+            | "rediss+sentinel+streams",
+            url,
+        ) => Ok(Arc::new(backplane_redis::StreamsConfig::from_url(url)?.start()?)),
         #[cfg(feature = "nats")]
         ("nats", url) => Ok(Arc::new(backplane_nats::NatsConfig::from_url(url)?.start()?)),
         _ => Err(ConnectError::UnknownScheme { scheme, known: String::new() }),

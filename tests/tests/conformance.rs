@@ -11,6 +11,8 @@ backplane_tests::conformance! {
     valkey9 => RedisFixture::start(RedisFlavour::Valkey9),
     redis7_streams => RedisFixture::streams(RedisFlavour::Redis7),
     valkey9_streams => RedisFixture::streams(RedisFlavour::Valkey9),
+    valkey9_sentinel => RedisFixture::sentinel(RedisFlavour::Valkey9),
+    valkey9_sentinel_streams => RedisFixture::sentinel_streams(RedisFlavour::Valkey9),
     nats2_9 => NatsFixture::start(NatsFlavour::Nats2_9),
     nats2_15 => NatsFixture::start(NatsFlavour::Nats2_15),
 }

@@ -47,7 +47,7 @@ impl Hubs {
 
 /// Of what repairs, as users get it: by its URL alone, where the medium has one.
 async fn node(medium: &dyn Fixture, layer: Layer) -> Arc<dyn Backplane> {
-    match (layer, medium.url(None)) {
+    match (layer, medium.url(&[])) {
         (Layer::Repaired, Ok(url)) => backplane_hub::connect(url).await.unwrap(),
         _ => medium.node(Setup::new(layer.options())).await.unwrap(),
     }

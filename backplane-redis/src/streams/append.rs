@@ -19,6 +19,9 @@ const WORDS: usize = 64;
 
 /// How often what is too old is removed, as a part of the age.
 const SWEEPS: u32 = 16;
+/// How long replicas may take.
+const REPLICATED_WITHIN: Duration = Duration::from_secs(1);
+
 const SHORTEST_SWEEP: Duration = Duration::from_secs(1);
 const LONGEST_SWEEP: Duration = Duration::from_secs(60);
 
@@ -27,16 +30,25 @@ const LONGEST_SWEEP: Duration = Duration::from_secs(60);
 pub(super) struct Appender {
     connection: MultiplexedConnection,
     parts: Arc<Parts>,
-    entries: u64,
+    bounds: Bounds,
+}
+
+/// How much is kept, and how well.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) entries: u64,
+    pub(super) age: Duration,
+    /// How many replicas must have an entry before it counts as stored.
+    pub(super) replicas: u32,
 }
 
 impl Appender {
     pub(super) const fn new(
         connection: MultiplexedConnection,
         parts: Arc<Parts>,
-        entries: u64,
+        bounds: Bounds,
     ) -> Self {
-        Self { connection, parts, entries }
+        Self { connection, parts, bounds }
     }
 
     pub(super) fn connection(&self) -> MultiplexedConnection {
@@ -48,23 +60,45 @@ impl Appender {
     /// The first poll queues the whole batch at the client library, whose queue is first in, first out.
     pub(super) async fn write(&self, batch: &Batch) -> Result<Vec<Refused<usize>>, LinkError> {
         let frames = batch.frames();
-        let mut commands = Pipeline::with_capacity(frames.len());
+        let mut commands = Pipeline::with_capacity(frames.len() + 1);
         for frame in &frames {
             let key = self.parts.key(self.parts.of(&frame.topic));
             let channel = self.parts.channels.of(&frame.topic);
             let size = WORDS + key.len() + channel.len() + frame.bytes.len();
             let mut command = Cmd::with_capacity(10, size);
-            command.arg("XADD").arg(key).arg("MAXLEN").arg("~").arg(self.entries).arg("*");
+            command.arg("XADD").arg(key).arg("MAXLEN").arg("~").arg(self.bounds.entries).arg("*");
             command.arg(CHANNEL).arg(channel).arg(FRAME).arg(&*frame.bytes);
             commands.add_command(command);
+        }
+        let wanted = self.bounds.replicas;
+        if wanted > 0 {
+            let mut wait = cmd("WAIT");
+            commands.add_command(wait.arg(wanted).arg(REPLICATED_WITHIN.as_millis() as u64).take());
         }
         let envelopes: Vec<Vec<usize>> = frames.into_iter().map(|frame| frame.envelopes).collect();
         let mut connection = self.connection.clone();
         // Otherwise one refusal would hide what became of the others.
         let answers = commands.ignore_errors().query_async::<Vec<Value>>(&mut connection).await;
-        let answers = answers.map_err(|error| error::lost(&error))?;
+        let mut answers = answers.map_err(|error| error::lost(&error))?;
+        if wanted > 0 {
+            replicated(answers.pop(), wanted)?;
+        }
         Ok(refusals(envelopes, answers))
     }
+}
+
+/// Whether enough replicas have what was appended. Where not, what became of it is unknown: it may be gone
+/// with the server.
+fn replicated(answer: Option<Value>, wanted: u32) -> Result<(), LinkError> {
+    let reason = match answer {
+        Some(Value::Int(have)) if have >= i64::from(wanted) => return Ok(()),
+        Some(Value::Int(have)) => format!(
+            "{have} replicas had the entries after {REPLICATED_WITHIN:?}, wanted are {wanted}: see that they run, or ask for fewer with replicas="
+        ),
+        Some(Value::ServerError(error)) => format!("WAIT was refused: {error}"),
+        other => format!("WAIT was answered with {other:?}"),
+    };
+    Err(LinkError::Lost { reason })
 }
 
 /// Removes what is older than `age`, by the server's clock, again and again; for as long as the

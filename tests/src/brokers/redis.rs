@@ -37,7 +37,7 @@ impl RedisFlavour {
         }
     }
 
-    const fn program(self) -> Program {
+    pub(super) const fn program(self) -> Program {
         match self {
             Self::Redis7 => Program::REDIS_7,
             Self::Valkey9 => Program::VALKEY_9,
@@ -54,6 +54,7 @@ pub struct RedisOptions {
     password: Option<String>,
     tls: bool,
     keeps_data: bool,
+    keeps_config: bool,
     config: Vec<String>,
 }
 
@@ -82,6 +83,13 @@ impl RedisOptions {
     /// Keeps its data on disk, in an append-only file, also when it is killed.
     pub fn keep_data(mut self) -> Self {
         self.keeps_data = true;
+        self
+    }
+
+    /// Keeps what the server writes into its own configuration, as one that sentinels govern does: the next
+    /// start goes on with it.
+    pub fn keep_config(mut self) -> Self {
+        self.keeps_config = true;
         self
     }
 
@@ -168,7 +176,9 @@ impl Server for Redis {
         if let Some(certificates) = &self.certificates {
             certificates.write(layout)?;
         }
-        fs::write(layout.config(), self.config(layout)).map_err(BrokerError::Folder)?;
+        if !self.options.keeps_config || !layout.config().exists() {
+            fs::write(layout.config(), self.config(layout)).map_err(BrokerError::Folder)?;
+        }
         Ok(vec![layout.config().into()])
     }
 
@@ -186,15 +196,7 @@ impl Server for Redis {
             let words = [&["AUTH"][..], &login].concat();
             expect(&mut server, &words, "+OK").await?;
         }
-        expect(&mut server, &["PING"], "+PONG").await?;
-        server.send(&command(&["INFO", "server"])).await?;
-        let header = server.line().await?;
-        let length = header
-            .strip_prefix('$')
-            .and_then(|length| length.parse::<u16>().ok())
-            .ok_or(ProbeError::Unexpected(header))?;
-        let info = server.text(length.into()).await?;
-        version(&info).ok_or(ProbeError::Unexpected(info))
+        identify(&mut server).await
     }
 
     fn url(&self, address: SocketAddr) -> String {
@@ -213,6 +215,19 @@ impl Server for Redis {
     fn has_tls(&self) -> bool {
         self.options.tls
     }
+}
+
+/// Asks for a sign of life, and for what the server is.
+pub(super) async fn identify(server: &mut Conversation) -> Result<Version, ProbeError> {
+    expect(server, &["PING"], "+PONG").await?;
+    server.send(&command(&["INFO", "server"])).await?;
+    let header = server.line().await?;
+    let length = header
+        .strip_prefix('$')
+        .and_then(|length| length.parse::<u16>().ok())
+        .ok_or(ProbeError::Unexpected(header))?;
+    let info = server.text(length.into()).await?;
+    version(&info).ok_or(ProbeError::Unexpected(info))
 }
 
 async fn expect(server: &mut Conversation, words: &[&str], answer: &str) -> Result<(), ProbeError> {
@@ -246,7 +261,7 @@ fn version(info: &str) -> Option<Version> {
 }
 
 /// A word of a configuration line, in quotes, whatever is in it.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for byte in text.bytes() {
         match byte {

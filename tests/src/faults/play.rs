@@ -167,13 +167,13 @@ async fn set_up(
             clock,
         ));
         let proxy = match plan.wants_proxies() {
-            true => Some(FaultProxy::start(medium.address()?, load.seed ^ index as u64).await?),
+            true => Some(FaultProxy::start(&medium.addresses()?, load.seed ^ index as u64).await?),
             false => None,
         };
-        let through = proxy.as_ref().map(FaultProxy::address);
+        let through = proxy.as_ref().map(FaultProxy::addresses).unwrap_or_default();
         let member = if plan.process && index + 1 >= load.nodes {
             let mut task = Task::of(&load, layer, role, (run, clock), index);
-            task.url = medium.url(through)?;
+            task.url = medium.url(&through)?;
             task.nodes = slots;
             task.topics.clone_from(&topics);
             task.rate = f64::from(load.rate) / publishers.max(1) as f64;

@@ -16,17 +16,23 @@ pub enum Transport {
     Redis(RedisFlavour),
     /// Streams on a server of the Redis family.
     Streams(RedisFlavour),
+    /// Pub/Sub on the master that sentinels name.
+    Sentinel(RedisFlavour),
+    /// Streams on the master that sentinels name.
+    SentinelStreams(RedisFlavour),
     /// Core NATS.
     Nats(NatsFlavour),
 }
 
 impl Transport {
     /// All that are compared.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Memory,
         Self::Redis(RedisFlavour::Redis7),
         Self::Redis(RedisFlavour::Valkey9),
         Self::Streams(RedisFlavour::Redis7),
+        Self::Sentinel(RedisFlavour::Valkey9),
+        Self::SentinelStreams(RedisFlavour::Valkey9),
         Self::Nats(NatsFlavour::Nats2_9),
         Self::Nats(NatsFlavour::Nats2_15),
     ];
@@ -40,6 +46,12 @@ impl Transport {
             Self::Streams(RedisFlavour::Redis7) => "redis7_streams",
             Self::Streams(RedisFlavour::Valkey9) => "valkey9_streams",
             Self::Streams(RedisFlavour::Redis6) => "redis6_streams",
+            Self::Sentinel(RedisFlavour::Redis7) => "redis7_sentinel",
+            Self::Sentinel(RedisFlavour::Valkey9) => "valkey9_sentinel",
+            Self::Sentinel(RedisFlavour::Redis6) => "redis6_sentinel",
+            Self::SentinelStreams(RedisFlavour::Redis7) => "redis7_sentinel_streams",
+            Self::SentinelStreams(RedisFlavour::Valkey9) => "valkey9_sentinel_streams",
+            Self::SentinelStreams(RedisFlavour::Redis6) => "redis6_sentinel_streams",
             Self::Nats(flavour) => flavour.label(),
         }
     }
@@ -69,6 +81,10 @@ impl Transport {
             Self::Memory => Arc::new(MemoryFixture::start().await?),
             Self::Redis(flavour) => Arc::new(RedisFixture::with_password(flavour).await?),
             Self::Streams(flavour) => Arc::new(RedisFixture::streams(flavour).await?),
+            Self::Sentinel(flavour) => Arc::new(RedisFixture::sentinel(flavour).await?),
+            Self::SentinelStreams(flavour) => {
+                Arc::new(RedisFixture::sentinel_streams(flavour).await?)
+            }
             Self::Nats(flavour) => Arc::new(NatsFixture::with_password(flavour).await?),
         })
     }

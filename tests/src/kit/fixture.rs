@@ -111,22 +111,22 @@ pub trait Fixture: Debug + Send + Sync + 'static {
         Err(unable(Control::Census))
     }
 
-    /// [`Control::Through`]: where the medium listens, for a proxy in front of it.
+    /// [`Control::Through`]: where the medium's servers listen, for a proxy in front of them.
     ///
     /// # Errors
     ///
     /// It listens nowhere.
-    fn address(&self) -> Outcome<SocketAddr> {
+    fn addresses(&self) -> Outcome<Vec<SocketAddr>> {
         Err(unable(Control::Through))
     }
 
-    /// [`Control::Process`]: the URL by which a node of another process joins the medium; through
-    /// that address, if there is one.
+    /// [`Control::Process`]: the URL by which a node of another process joins the medium; through these
+    /// doors, one for each of [`addresses`](Self::addresses), or directly if there are none.
     ///
     /// # Errors
     ///
     /// No other process can.
-    fn url(&self, through: Option<SocketAddr>) -> Outcome<String> {
+    fn url(&self, through: &[SocketAddr]) -> Outcome<String> {
         let _ = through;
         Err(unable(Control::Process))
     }
@@ -148,6 +148,45 @@ pub trait Fixture: Debug + Send + Sync + 'static {
     /// It could not be changed.
     async fn restore_password(&self) -> Outcome {
         Err(unable(Control::Password))
+    }
+
+    /// [`Control::FailOver`]: kills, without a warning, the one server that serves; returns when another one
+    /// serves in its place, and the old one was started again and has joined.
+    ///
+    /// # Errors
+    ///
+    /// Nobody took over, or the old one did not come back.
+    async fn fail_over(&self) -> Outcome {
+        Err(unable(Control::FailOver))
+    }
+
+    /// [`Control::Roll`]: restarts every server in an orderly way, one after the other, each when all are
+    /// well.
+    ///
+    /// # Errors
+    ///
+    /// One did not come back.
+    async fn roll(&self) -> Outcome {
+        Err(unable(Control::Roll))
+    }
+
+    /// [`Control::LameDuck`]: tells the server that nodes are connected to, to send them away and end;
+    /// returns when it has ended and was started again.
+    ///
+    /// # Errors
+    ///
+    /// It did not end, or did not come back.
+    async fn lame_duck(&self) -> Outcome {
+        Err(unable(Control::LameDuck))
+    }
+
+    /// [`Control::MoveTopics`]: moves topics from one server to another, while all of them live.
+    ///
+    /// # Errors
+    ///
+    /// They were not moved.
+    async fn move_topics(&self) -> Outcome {
+        Err(unable(Control::MoveTopics))
     }
 
     /// [`Control::Limit`]: ends connections made from now on when so many bytes wait to be read by
@@ -178,7 +217,7 @@ pub enum Control {
     Inject,
     /// [`Fixture::census`].
     Census,
-    /// [`Setup::through`] is followed, and [`Fixture::address`].
+    /// [`Setup::through`] is followed, and [`Fixture::addresses`].
     Through,
     /// [`Fixture::url`].
     Process,
@@ -188,6 +227,14 @@ pub enum Control {
     Limit,
     /// [`Setup::chaos`] is followed.
     Chaos,
+    /// [`Fixture::fail_over`].
+    FailOver,
+    /// [`Fixture::roll`].
+    Roll,
+    /// [`Fixture::lame_duck`].
+    LameDuck,
+    /// [`Fixture::move_topics`].
+    MoveTopics,
 }
 
 impl Control {
@@ -206,6 +253,10 @@ impl Control {
             Self::Password => "change the medium's password",
             Self::Limit => "limit how far behind a reader may be",
             Self::Chaos => "put chaos before a node",
+            Self::FailOver => "let one server fail and another one take over",
+            Self::Roll => "restart one server after the other",
+            Self::LameDuck => "tell a server to send its clients away",
+            Self::MoveTopics => "move topics from one server to another",
         }
     }
 }
@@ -229,8 +280,9 @@ pub enum Connections {
 pub struct Setup {
     /// The application's prefix; `None` is the transport's own default.
     pub prefix: Option<String>,
-    /// Where to connect instead of to the medium itself: a proxy before it.
-    pub through: Option<SocketAddr>,
+    /// Where to connect instead of to the medium itself: the doors of a proxy before it, one for each of
+    /// [`Fixture::addresses`]. None: to the medium.
+    pub through: Vec<SocketAddr>,
     /// What every transport's node has in common.
     pub options: NodeOptions,
     /// What is done to what arrives at the node, and the switch for it. [`Setup::start`] sees to it.
@@ -242,7 +294,7 @@ impl Setup {
     /// [`Stage::setup`](super::Stage::setup).
     #[must_use]
     pub const fn new(options: NodeOptions) -> Self {
-        Self { prefix: None, through: None, options, chaos: None }
+        Self { prefix: None, through: Vec::new(), options, chaos: None }
     }
 
     /// Starts a node with these options on `wire`, behind chaos where there is to be some.
@@ -271,10 +323,10 @@ impl Setup {
         self
     }
 
-    /// The same, connecting through this proxy.
+    /// The same, connecting through these doors of a proxy.
     #[must_use]
-    pub const fn through(mut self, proxy: SocketAddr) -> Self {
-        self.through = Some(proxy);
+    pub fn through(mut self, doors: Vec<SocketAddr>) -> Self {
+        self.through = doors;
         self
     }
 

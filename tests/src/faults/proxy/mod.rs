@@ -1,5 +1,6 @@
 //! A TCP proxy between a node and its broker that can be told to fail.
 
+mod announced;
 mod pump;
 
 #[cfg(test)]
@@ -11,7 +12,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,14 +20,15 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
 };
 
 use crate::{
     brokers::Port,
     kit::{Doing, Outcome, Random},
 };
-use pump::pump;
+use announced::Announced;
+use pump::{Ways, pump};
 
 /// What the kernel may keep of what was not read: little, so that back-pressure is soon felt.
 const KEPT: u32 = 64 * 1024;
@@ -111,53 +113,73 @@ struct Connection {
 
 #[derive(Debug)]
 struct Shared {
-    upstream: SocketAddr,
+    /// What servers may announce of themselves, and what a node is to hear instead.
+    announced: Arc<Announced>,
     seed: u64,
     rules: watch::Sender<Rules>,
     connections: Mutex<HashMap<u64, Connection>>,
+    /// How many connections there have been.
+    taken: AtomicU64,
 }
 
-/// A proxy on a free port of 127.0.0.1. Until told otherwise it forwards everything at once.
+/// A proxy between one node and the servers of its medium, with a door on a free port of 127.0.0.1 for
+/// each of them. Until told otherwise it forwards everything at once.
 ///
-/// Faults add up until [`heal`](Self::heal). The order of bytes is always kept. Dropping it ends
-/// all its connections.
+/// Where a server tells the node an address, its own or that of another server behind this proxy, the node
+/// hears that server's door instead: a cluster leads nobody past the proxy.
+///
+/// Faults add up until [`heal`](Self::heal) and hold for all doors. The order of bytes is always kept.
+/// Dropping it ends all its connections.
 #[derive(Debug)]
 pub struct FaultProxy {
     shared: Arc<Shared>,
-    accepting: JoinHandle<()>,
-    port: Port,
+    /// Ends with the proxy, and every connection with it.
+    _accepting: JoinSet<()>,
+    doors: Vec<Port>,
 }
 
 impl FaultProxy {
-    /// Starts a proxy to that address; what is random follows from `seed`.
+    /// Starts a proxy to these servers; what is random follows from `seed`.
     ///
     /// # Errors
     ///
     /// There is no free port.
-    pub async fn start(upstream: SocketAddr, seed: u64) -> Outcome<Self> {
+    pub async fn start(servers: &[SocketAddr], seed: u64) -> Outcome<Self> {
+        let mut doors = Vec::with_capacity(servers.len());
+        let mut listeners = Vec::with_capacity(servers.len());
         let mut attempts = 0;
-        let (port, listener) = loop {
+        while doors.len() < servers.len() {
             let port = Port::take()?;
             match listen(port.number()) {
-                Ok(listener) => break (port, listener),
+                Ok(listener) => {
+                    listeners.push(listener);
+                    doors.push(port);
+                }
                 Err(_) if attempts < 10 => attempts += 1,
                 Err(error) => return Err(error).doing("starting a proxy"),
             }
-        };
+        }
+        let ports = servers.iter().map(SocketAddr::port).zip(doors.iter().map(Port::number));
         let shared = Arc::new(Shared {
-            upstream,
+            announced: Arc::new(Announced::new(ports)),
             seed,
             rules: watch::Sender::new(Rules::default()),
             connections: Mutex::default(),
+            taken: AtomicU64::new(0),
         });
-        let accepting = tokio::spawn(accept(Arc::clone(&shared), port.number(), listener));
-        Ok(Self { shared, accepting, port })
+        let mut accepting = JoinSet::new();
+        for ((door, listener), server) in doors.iter().zip(listeners).zip(servers) {
+            let shared = Arc::clone(&shared);
+            accepting.spawn(accept(shared, *server, door.number(), listener));
+        }
+        Ok(Self { shared, _accepting: accepting, doors })
     }
 
-    /// Where nodes connect to.
+    /// Where nodes connect to: a door for each server, in the order of the servers.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port.number()))
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let address = |door: &Port| SocketAddr::from((Ipv4Addr::LOCALHOST, door.number()));
+        self.doors.iter().map(address).collect()
     }
 
     /// How many connections of this kind there are.
@@ -228,13 +250,6 @@ impl FaultProxy {
     }
 }
 
-impl Drop for FaultProxy {
-    fn drop(&mut self) {
-        // Its connections are tasks of this one.
-        self.accepting.abort();
-    }
-}
-
 impl Connection {
     fn is(&self, which: Which) -> bool {
         let receiving = self.receiving.load(Ordering::Acquire);
@@ -262,11 +277,10 @@ fn listen(port: u16) -> io::Result<TcpListener> {
 }
 
 /// Takes connections. While they are to be refused nothing listens, so that the kernel refuses them.
-async fn accept(shared: Arc<Shared>, port: u16, listener: TcpListener) {
+async fn accept(shared: Arc<Shared>, server: SocketAddr, port: u16, listener: TcpListener) {
     let mut carried = JoinSet::new();
     let mut rules = shared.rules.subscribe();
     let mut listener = Some(listener);
-    let mut number = 0;
     loop {
         if rules.borrow_and_update().refuse {
             listener = None;
@@ -288,8 +302,7 @@ async fn accept(shared: Arc<Shared>, port: u16, listener: TcpListener) {
             biased;
             changed = rules.changed() => if changed.is_err() { return },
             taken = open.accept() => if let Ok((node, _)) = taken {
-                number += 1;
-                carried.spawn(carry(Arc::clone(&shared), number, node));
+                carried.spawn(carry(Arc::clone(&shared), server, node));
             },
             Some(_) = carried.join_next() => {}
         }
@@ -297,30 +310,29 @@ async fn accept(shared: Arc<Shared>, port: u16, listener: TcpListener) {
 }
 
 /// One connection, until it ends.
-async fn carry(shared: Arc<Shared>, number: u64, mut node: TcpStream) {
+async fn carry(shared: Arc<Shared>, server: SocketAddr, mut node: TcpStream) {
+    let number = shared.taken.fetch_add(1, Ordering::Relaxed);
     let (end, mut ending) = watch::channel(End::NotYet);
     let receiving = Arc::new(AtomicBool::new(false));
     let connection = Connection { end, receiving: Arc::clone(&receiving) };
     shared.connections().insert(number, connection);
     // One that came in just before this one could be closed.
     if !shared.rules.borrow().refuse
-        && let Ok(mut broker) = connect(shared.upstream).await
+        && let Ok(mut broker) = connect(server).await
     {
         // Small frames must not wait for each other.
         if node.set_nodelay(true).is_ok() && broker.set_nodelay(true).is_ok() {
             let random = Random::new(shared.seed ^ number.rotate_left(32));
             let (from_node, to_node) = node.split();
             let (from_broker, to_broker) = broker.split();
-            let rules = || shared.rules.subscribe();
-            let up = pump(
-                Direction::ToBroker,
-                from_node,
-                to_broker,
-                rules(),
-                random.clone(),
-                &receiving,
-            );
-            let down = pump(Direction::ToNode, from_broker, to_node, rules(), random, &receiving);
+            let ways = Ways {
+                rules: shared.rules.subscribe(),
+                random,
+                receiving: &receiving,
+                announced: &shared.announced,
+            };
+            let up = pump(Direction::ToBroker, from_node, to_broker, ways.clone());
+            let down = pump(Direction::ToNode, from_broker, to_node, ways);
             let both = async { tokio::try_join!(up, down) };
             let how = tokio::select! {
                 done = both => match done {
@@ -340,8 +352,8 @@ async fn carry(shared: Arc<Shared>, number: u64, mut node: TcpStream) {
     shared.connections().remove(&number);
 }
 
-async fn connect(upstream: SocketAddr) -> io::Result<TcpStream> {
+async fn connect(server: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(KEPT)?;
-    socket.connect(upstream).await
+    socket.connect(server).await
 }

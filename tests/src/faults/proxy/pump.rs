@@ -14,13 +14,15 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Direction, Flow, Rules};
+use super::{Announced, Direction, Flow, Rules};
 use crate::kit::Random;
 
 /// The error of a connection that was truncated.
 pub(super) const CUT_SHORT: io::ErrorKind = io::ErrorKind::ConnectionAborted;
 /// The most that is read at once.
 const CHUNK: usize = 16 * 1024;
+/// How long the rest of an address is waited for.
+const PARTED: Duration = Duration::from_millis(5);
 /// The most chunks that wait for their time.
 const WAITING: usize = 1_024;
 /// How far into a connection `SUBSCRIBE` is looked for.
@@ -42,12 +44,11 @@ pub(super) async fn pump(
     direction: Direction,
     from: ReadHalf<'_>,
     to: WriteHalf<'_>,
-    rules: watch::Receiver<Rules>,
-    random: Random,
-    receiving: &AtomicBool,
+    ways: Ways<'_>,
 ) -> io::Result<()> {
     let (queue, queued) = mpsc::channel(WAITING);
-    let reading = Reading { direction, rules: rules.clone(), random, receiving };
+    let rules = ways.rules.clone();
+    let reading = Reading { direction, ways };
     tokio::try_join!(reading.run(from, queue), write(direction, to, queued, rules)).map(drop)
 }
 
@@ -59,21 +60,30 @@ async fn passing(direction: Direction, rules: &mut watch::Receiver<Rules>) -> io
     }
 }
 
+/// What both directions of a connection share.
+#[derive(Clone)]
+pub(super) struct Ways<'a> {
+    pub(super) rules: watch::Receiver<Rules>,
+    pub(super) random: Random,
+    /// Set when the node receives on this connection.
+    pub(super) receiving: &'a AtomicBool,
+    pub(super) announced: &'a Announced,
+}
+
 struct Reading<'a> {
     direction: Direction,
-    rules: watch::Receiver<Rules>,
-    random: Random,
-    receiving: &'a AtomicBool,
+    ways: Ways<'a>,
 }
 
 impl Reading<'_> {
     async fn run(mut self, mut from: ReadHalf<'_>, queue: mpsc::Sender<Chunk>) -> io::Result<()> {
         let mut latest = Instant::now();
         let mut looked_at = 0;
-        let mut obeyed = self.rules.borrow().flow(self.direction).truncate.0;
+        let mut obeyed = self.ways.rules.borrow().flow(self.direction).truncate.0;
         let mut left = None;
+        let mut kept = BytesMut::new();
         loop {
-            let flow = passing(self.direction, &mut self.rules).await?;
+            let flow = passing(self.direction, &mut self.ways.rules).await?;
             if flow.truncate.0 != obeyed {
                 obeyed = flow.truncate.0;
                 left = Some(flow.truncate.1);
@@ -81,13 +91,32 @@ impl Reading<'_> {
             let most =
                 flow.bytes_per_second.map_or(CHUNK, |rate| (rate as usize / 20).clamp(1, CHUNK));
             let most = left.map_or(most, |left| most.min(left as usize));
-            let mut bytes = BytesMut::with_capacity(most);
+            let mut bytes = std::mem::take(&mut kept);
+            let before = bytes.len();
+            bytes.reserve(most);
+            let mut more = true;
             if most > 0 {
                 let mut limited = (&mut from).take(most as u64);
                 tokio::select! {
                     biased;
-                    _ = self.rules.changed() => continue,
-                    read = limited.read_buf(&mut bytes) => if read? == 0 { return Ok(()) },
+                    _ = self.ways.rules.changed() => {
+                        kept = bytes;
+                        continue;
+                    }
+                    read = limited.read_buf(&mut bytes) => more = read? > 0,
+                    () = tokio::time::sleep(PARTED), if before > 0 => more = false,
+                }
+                if !more && bytes.is_empty() {
+                    return Ok(());
+                }
+            }
+            if self.direction == Direction::ToNode {
+                let whole = self.ways.announced.rewrite(&mut bytes);
+                if more && left.is_none() {
+                    kept = bytes.split_off(whole);
+                }
+                if bytes.is_empty() {
+                    continue;
                 }
             }
             if self.direction == Direction::ToBroker && looked_at < LOOKED_AT {
@@ -111,7 +140,7 @@ impl Reading<'_> {
 
     fn late(&mut self, flow: &Flow) -> Duration {
         let Some((delay, jitter)) = flow.delay else { return Duration::ZERO };
-        let spread = self.random.below(2 * jitter.as_micros() as usize + 1) as u64;
+        let spread = self.ways.random.below(2 * jitter.as_micros() as usize + 1) as u64;
         (delay + Duration::from_micros(spread)).saturating_sub(jitter)
     }
 
@@ -120,7 +149,7 @@ impl Reading<'_> {
         const COMMAND: &[u8] = b"\r\n$9\r\nSUBSCRIBE\r\n";
         let is_command = |window: &[u8]| window.eq_ignore_ascii_case(COMMAND);
         if bytes.windows(COMMAND.len()).any(is_command) {
-            self.receiving.store(true, Ordering::Release);
+            self.ways.receiving.store(true, Ordering::Release);
         }
     }
 }

@@ -27,8 +27,8 @@ async fn echo() -> SocketAddr {
 }
 
 async fn set_up() -> (FaultProxy, TcpStream) {
-    let proxy = FaultProxy::start(echo().await, 7).await.unwrap();
-    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+    let proxy = FaultProxy::start(&[echo().await], 7).await.unwrap();
+    let mut stream = TcpStream::connect(proxy.addresses()[0]).await.unwrap();
     echoes(&mut stream, b"hello").await;
     (proxy, stream)
 }
@@ -75,7 +75,7 @@ async fn a_cut_closes_and_lets_in_again() {
     proxy.cut(Which::All);
     let (bytes, end) = rest(&mut stream).await;
     assert!(bytes.is_empty() && end.is_ok());
-    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+    let mut stream = TcpStream::connect(proxy.addresses()[0]).await.unwrap();
     echoes(&mut stream, b"again").await;
 }
 
@@ -86,7 +86,7 @@ async fn when_cut_off_connections_are_refused_until_healed() {
     assert!(rest(&mut stream).await.0.is_empty());
     let refused = async {
         loop {
-            match TcpStream::connect(proxy.address()).await {
+            match TcpStream::connect(proxy.addresses()[0]).await {
                 Err(error) => return error,
                 // Taken by the kernel just before nobody listened any more.
                 Ok(mut stream) => assert!(rest(&mut stream).await.0.is_empty()),
@@ -98,7 +98,7 @@ async fn when_cut_off_connections_are_refused_until_healed() {
     proxy.heal();
     let back = async {
         loop {
-            if let Ok(stream) = TcpStream::connect(proxy.address()).await {
+            if let Ok(stream) = TcpStream::connect(proxy.addresses()[0]).await {
                 return stream;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -176,7 +176,7 @@ async fn a_truncated_connection_carries_so_many_bytes_and_ends() {
             assert_eq!(bytes, b"a frame");
         }
         assert!(end.is_ok() || direction == &Direction::ToBroker, "{end:?}");
-        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        let mut stream = TcpStream::connect(proxy.addresses()[0]).await.unwrap();
         echoes(&mut stream, b"a frame of some length").await;
     }
 }
@@ -184,7 +184,7 @@ async fn a_truncated_connection_carries_so_many_bytes_and_ends() {
 #[tokio::test]
 async fn receiving_connections_are_told_apart() {
     let (proxy, mut publishing) = set_up().await;
-    let mut receiving = TcpStream::connect(proxy.address()).await.unwrap();
+    let mut receiving = TcpStream::connect(proxy.addresses()[0]).await.unwrap();
     echoes(&mut receiving, b"*2\r\n$9\r\nSUBSCRIBE\r\n$3\r\nall\r\n").await;
     assert_eq!(
         [Which::All, Which::Receiving, Which::Publishing].map(|it| proxy.count(it)),

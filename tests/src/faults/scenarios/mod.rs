@@ -1,6 +1,7 @@
 //! The faults.
 
 mod broker;
+mod cluster;
 mod link;
 mod node;
 
@@ -37,7 +38,7 @@ impl Scenario {
     /// All of them.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        [broker::all(), link::all(), node::all()].concat()
+        [broker::all(), cluster::all(), link::all(), node::all()].concat()
     }
 
     /// The scenario of that name or label.
