@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Properties that this transport sets itself, or by its own options.
-const OWN: [&str; 37] = [
+const OWN: [&str; 38] = [
     "acks",
     "allow.auto.create.topics",
     "auto.offset.reset",
@@ -32,6 +32,7 @@ const OWN: [&str; 37] = [
     "enable.gapless.guarantee",
     "enable.idempotence",
     "enable.partition.eof",
+    "enable.sparse.connections",
     "group.id",
     "group.instance.id",
     "group.protocol",
@@ -68,6 +69,11 @@ const LARGEST_RECORD: usize = 1_048_588;
 /// How long a broker holds back an answer without records. What is assigned anew waits for it.
 const FETCH_WAIT: Duration = Duration::from_millis(100);
 
+/// How soon the library mends a connection to one broker of several. When it was the only one, the clients are
+/// gone before: what Tansu 0.6 answers, started again, to a fetch of what it had before makes librdkafka
+/// 2.12 crash.
+const RECONNECT: Duration = Duration::from_secs(2);
+
 /// The most that was read ahead, of each partition and over all.
 const READ_AHEAD_KIB: usize = 16 * 1024;
 
@@ -78,11 +84,13 @@ fn base(config: &KafkaConfig) -> ClientConfig {
         .set("bootstrap.servers", config.servers.join(","))
         .set("allow.auto.create.topics", "false")
         .set("client.id", config.node.name.as_deref().unwrap_or("backplane"))
+        // All partitions are used, and so all brokers. Otherwise a producer comes up a second later.
+        .set("enable.sparse.connections", "false")
         .set("socket.nagle.disable", "true")
         .set("socket.keepalive.enable", "true")
         .set("socket.timeout.ms", milliseconds(config.node.answer_deadline))
-        .set("reconnect.backoff.ms", "50")
-        .set("reconnect.backoff.max.ms", "1000")
+        .set("reconnect.backoff.ms", RECONNECT.as_millis().to_string())
+        .set("reconnect.backoff.max.ms", (4 * RECONNECT).as_millis().to_string())
         .set("retry.backoff.ms", "20")
         .set("retry.backoff.max.ms", "500")
         .set("topic.metadata.refresh.fast.interval.ms", "50")
@@ -114,8 +122,8 @@ fn base(config: &KafkaConfig) -> ClientConfig {
             .set("ssl.certificate.location", certificate.to_string_lossy())
             .set("ssl.key.location", key.to_string_lossy());
     }
-    // What is not said to tracing here is not said at all.
-    client.set_log_level(RDKafkaLogLevel::Info);
+    let debugged = config.properties.contains_key("debug");
+    client.set_log_level(if debugged { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     client
 }
 
@@ -203,6 +211,12 @@ pub(crate) fn check(config: &KafkaConfig) -> Result<(), ConnectError> {
         }
     }
     Ok(())
+}
+
+/// Waits, on a thread that this crate has to itself.
+#[expect(clippy::disallowed_methods, reason = "nothing else runs on such a thread")]
+pub(crate) fn pause(duration: Duration) {
+    std::thread::sleep(duration);
 }
 
 /// Hears what a client says about itself, and tells when it has lost the cluster.

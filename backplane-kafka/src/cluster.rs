@@ -67,7 +67,7 @@ pub(crate) fn prepare_topic<C: ClientContext>(
             let doing = "waiting for each partition to have a leader";
             return Err(LinkError::TimedOut { doing, waited: within });
         }
-        std::thread::sleep(AGAIN);
+        client::pause(AGAIN);
     }
 }
 

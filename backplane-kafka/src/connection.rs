@@ -119,11 +119,7 @@ impl KafkaWire {
         }
         tracing::warn!(partitions = ?trimmed, "the log does not hold any more what comes next");
         let own = self.config.partitions;
-        inbound.trimmed(|topic| {
-            let concerns =
-                |partition: &u32| *partition == part::of(topic, own) || *partition >= own;
-            trimmed.iter().any(concerns)
-        });
+        inbound.trimmed(|topic| trimmed.iter().any(|it| follow::concerns(*it, topic, own)));
     }
 }
 

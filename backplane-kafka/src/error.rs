@@ -8,6 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 pub(crate) const EXPECTED: &str = "Kafka cluster";
 
 /// The connection is lost, in the library's words.
+#[expect(clippy::needless_pass_by_value, reason = "it stands where errors are mapped")]
 pub(crate) fn lost(reason: impl ToString) -> LinkError {
     LinkError::Lost { reason: reason.to_string() }
 }

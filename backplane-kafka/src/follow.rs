@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use backplane_core::{LinkError, Offset, wire::Inbound};
+use backplane_core::{LinkError, Offset, Topic, wire::Inbound};
 use bytes::Bytes;
 use rdkafka::{
     Message, Offset as Where, TopicPartitionList,
@@ -37,6 +37,11 @@ use crate::{
 /// How soon the thread looks whether it is to end.
 const POLL: Duration = Duration::from_millis(100);
 
+/// How often, and after which pause, what is missing is read again.
+const MOST_TRIES: u32 = 20;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
+const SEEK_WITHIN: Duration = Duration::from_secs(2);
+
 /// The clients of one connection, and what the cluster was found to have.
 pub(crate) struct Opened {
     pub(crate) publisher: Publisher,
@@ -57,11 +62,23 @@ pub(crate) struct Following {
 }
 
 struct Follower {
-    consumer: BaseConsumer<Ear>,
     topic: Box<str>,
     following: Arc<Following>,
     inbound: Inbound,
-    assigned: u32,
+    /// Into how many partitions this node divides topics.
+    own: u32,
+    /// What comes next of each partition that is read.
+    next: Vec<i64>,
+    missing: Missing,
+}
+
+/// What became of a record.
+enum Taken {
+    Yes,
+    /// The node has given this connection up.
+    No,
+    /// The one before it was not there yet.
+    Again,
 }
 
 /// Starts the thread. It creates the clients and answers with them, waits until it may begin, reads until
@@ -87,10 +104,16 @@ pub(crate) fn start(
         // Whoever asked may have lost patience.
         let _ = opened.send(outcome);
         let Some(consumer) = consumer else { return };
-        let topic = config.topic.as_str().into();
-        let mut follower = Follower { consumer, topic, following, inbound, assigned: 0 };
+        let mut follower = Follower {
+            topic: config.topic.as_str().into(),
+            following,
+            inbound,
+            own: config.partitions,
+            next: Vec::new(),
+            missing: Missing::default(),
+        };
         if may_begin.recv().is_ok()
-            && let Err(cause) = follower.follow()
+            && let Err(cause) = follower.follow(&consumer)
         {
             follower.inbound.lost(cause);
         }
@@ -118,52 +141,67 @@ fn open(
 }
 
 impl Follower {
-    fn follow(&mut self) -> Result<(), LinkError> {
+    fn follow(&mut self, consumer: &BaseConsumer<Ear>) -> Result<(), LinkError> {
         while !self.following.stop.load(Ordering::Acquire) {
             let partitions = self.following.partitions.load(Ordering::Acquire);
-            if partitions > self.assigned {
-                self.assign(partitions)?;
+            if partitions as usize > self.next.len() {
+                self.assign(consumer, partitions)?;
             }
-            match self.consumer.poll(POLL) {
-                None => {}
+            let again = match consumer.poll(POLL) {
+                None => continue,
                 Some(Ok(record)) => {
-                    if !self.take(&record) {
-                        return Ok(());
+                    let (partition, offset) = (record.partition() as u32, record.offset());
+                    match self.take(&record, partition, offset) {
+                        Taken::Yes => continue,
+                        Taken::No => return Ok(()),
+                        Taken::Again => partition,
                     }
                 }
-                Some(Err(trouble)) => {
-                    if let Some(cause) = error::of_reading(&trouble, &self.topic) {
-                        return Err(cause);
+                Some(Err(trouble)) => match error::of_reading(&trouble, &self.topic) {
+                    Some(cause) => return Err(cause),
+                    None => {
+                        tracing::debug!(error = %trouble, "reading goes on");
+                        continue;
                     }
-                    tracing::debug!(error = %trouble, "reading goes on");
-                }
-            }
+                },
+            };
+            let next = self.next[again as usize];
+            read_again(consumer, &self.topic, again, next).map_err(lost)?;
         }
         Ok(())
     }
 
     /// Reads so many partitions, each on from the node's place.
-    fn assign(&mut self, partitions: u32) -> Result<(), LinkError> {
-        let places = {
+    fn assign(&mut self, consumer: &BaseConsumer<Ear>, partitions: u32) -> Result<(), LinkError> {
+        if !self.next.is_empty() {
+            tracing::info!(topic = &*self.topic, partitions, "there are more partitions now");
+        }
+        {
             let mut place = self.following.place.lock();
             // One that is new has nothing that was there before.
             let count = place.next.len().max(partitions as usize);
             place.next.resize(count, 0);
-            place.next[..partitions as usize].to_vec()
-        };
-        if self.assigned > 0 {
-            tracing::info!(topic = &*self.topic, partitions, "there are more partitions now");
+            self.next = place.next[..partitions as usize].to_vec();
         }
-        let assignment = assignment(&self.topic, (0..).zip(places)).map_err(lost)?;
-        self.consumer.assign(&assignment).map_err(lost)?;
-        self.assigned = partitions;
-        Ok(())
+        let places = (0..).zip(self.next.iter().copied());
+        let assignment = assignment(&self.topic, places).map_err(lost)?;
+        consumer.assign(&assignment).map_err(lost)
     }
 
-    /// Hands a record over, if it is wanted. Returns false once the node has given this connection up.
-    fn take(&self, record: &BorrowedMessage<'_>) -> bool {
+    /// Hands a record over, if it is wanted.
+    fn take(&mut self, record: &BorrowedMessage<'_>, partition: u32, offset: i64) -> Taken {
+        let Some(next) = self.next.get_mut(partition as usize) else { return Taken::Yes };
+        match self.missing.look(partition, *next, offset) {
+            Look::Next => {}
+            Look::Passed => return Taken::Yes,
+            Look::Again => return Taken::Again,
+            Look::Gone => {
+                tracing::warn!(partition, next, offset, "records are not there that were");
+                let own = self.own;
+                self.inbound.trimmed(|topic| concerns(partition, topic, own));
+            }
+        }
         let Following { place, stop, caught_up, .. } = &*self.following;
-        let (partition, offset) = (record.partition() as u32, record.offset());
         let key = record.key().and_then(|key| std::str::from_utf8(key).ok());
         match key {
             Some(part::FENCE) => {}
@@ -177,15 +215,70 @@ impl Follower {
             _ => {
                 let value = Bytes::copy_from_slice(record.payload().unwrap_or_default());
                 if !self.inbound.frame_at(value, offset_of(partition, offset)) {
-                    return false;
+                    return Taken::No;
                 }
             }
         }
+        *next = offset + 1;
         if place.lock().read(partition, offset) {
             caught_up.send_replace(true);
         }
-        true
+        Taken::Yes
     }
+}
+
+/// Whether what stands in this partition may be of this topic: one that the node does not use itself may
+/// hold anything of a node that divides topics otherwise.
+pub(crate) fn concerns(partition: u32, topic: &Topic, own: u32) -> bool {
+    partition == part::of(topic, own) || partition >= own
+}
+
+/// Watches that the records of a partition follow each other.
+///
+/// They do, as nobody deletes or compacts them in between, and no transaction leaves marks. But Tansu 0.6
+/// may show a batch before the one in front of it, when two are stored at once: then the same is read again,
+/// until the other is there.
+#[derive(Debug, Default)]
+pub(crate) struct Missing {
+    /// The partition and the offset that is missing, and how often it was read again.
+    at: Option<(u32, i64, u32)>,
+}
+
+/// What a record is to what should come next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    Next,
+    /// It was read before.
+    Passed,
+    /// It comes too early.
+    Again,
+    /// What should have come next is not there.
+    Gone,
+}
+
+impl Missing {
+    pub(crate) fn look(&mut self, partition: u32, next: i64, offset: i64) -> Look {
+        if offset <= next {
+            return if offset == next { Look::Next } else { Look::Passed };
+        }
+        let tries = match self.at {
+            Some((of, at, tries)) if (of, at) == (partition, next) => tries + 1,
+            _ => 1,
+        };
+        self.at = Some((partition, next, tries));
+        if tries > MOST_TRIES { Look::Gone } else { Look::Again }
+    }
+}
+
+/// Goes back to what is missing.
+pub(crate) fn read_again(
+    consumer: &BaseConsumer<Ear>,
+    topic: &str,
+    partition: u32,
+    next: i64,
+) -> KafkaResult<()> {
+    client::pause(BETWEEN_TRIES);
+    consumer.seek(topic, partition as i32, Where::Offset(next), SEEK_WITHIN)
 }
 
 /// These partitions, each from this place on.
@@ -205,4 +298,23 @@ pub(crate) fn assignment(
 /// A record's place, as the node counts.
 pub(crate) const fn offset_of(partition: u32, offset: i64) -> Offset {
     Offset::new(partition, (offset.unsigned_abs(), 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_too_early_is_read_again_for_a_while() {
+        let mut missing = Missing::default();
+        assert_eq!(missing.look(0, 5, 5), Look::Next);
+        assert_eq!(missing.look(0, 5, 4), Look::Passed);
+        assert_eq!(missing.look(0, 6, 8), Look::Again);
+        assert_eq!(missing.look(0, 6, 6), Look::Next);
+        for _ in 0..MOST_TRIES {
+            assert_eq!(missing.look(1, 7, 9), Look::Again);
+        }
+        assert_eq!(missing.look(1, 7, 9), Look::Gone);
+        assert_eq!(missing.look(1, 10, 12), Look::Again);
+    }
 }

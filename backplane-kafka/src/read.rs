@@ -23,7 +23,7 @@ use crate::{
     client::{self, Ear},
     config::KafkaConfig,
     error::{self, lost},
-    follow::{assignment, offset_of},
+    follow::{Look, Missing, assignment, offset_of, read_again},
 };
 
 /// How soon the thread looks whether it is to end.
@@ -46,6 +46,9 @@ struct Reading {
     topic: String,
     partition: u32,
     key: String,
+    /// What comes next.
+    next: i64,
+    missing: Missing,
     /// Why the client has lost the cluster.
     cause: Arc<Mutex<Option<LinkError>>>,
 }
@@ -72,7 +75,10 @@ impl LogReader {
                 Ok(consumer)
             });
             let outcome = match opened {
-                Ok(consumer) => Reading { consumer, topic, partition, key, cause }.run(&find),
+                Ok(consumer) => {
+                    let missing = Missing::default();
+                    Reading { consumer, topic, partition, key, next, missing, cause }.run(&find)
+                }
                 Err(error) => Err(lost(error)),
             };
             if let Err(cause) = outcome {
@@ -87,14 +93,27 @@ impl LogReader {
 
 impl Reading {
     /// Reads until nobody wants it any more, or the cluster is lost.
-    fn run(&self, find: &mpsc::Sender<Result<Vec<Entry>, LinkError>>) -> Result<(), LinkError> {
+    fn run(mut self, find: &mpsc::Sender<Result<Vec<Entry>, LinkError>>) -> Result<(), LinkError> {
         while !find.is_closed() {
             let mut entries = Vec::new();
             let mut wait = POLL;
-            while entries.len() < MOST {
+            let mut again = false;
+            while entries.len() < MOST && !again {
                 match self.consumer.poll(wait) {
                     None => break,
-                    Some(Ok(record)) => entries.extend(self.entry(&record)),
+                    Some(Ok(record)) => {
+                        let look = self.missing.look(self.partition, self.next, record.offset());
+                        // Wherever the log begins.
+                        let begins = self.next == 0;
+                        again = look == Look::Again && !begins;
+                        if look == Look::Gone {
+                            entries.push(Entry::Trimmed);
+                        }
+                        if look != Look::Passed && !again {
+                            self.next = record.offset() + 1;
+                            entries.extend(entry(&record, &self.key));
+                        }
+                    }
                     Some(Err(trouble)) => {
                         if let Some(cause) = error::of_reading(&trouble, &self.topic) {
                             return Err(cause);
@@ -106,20 +125,23 @@ impl Reading {
             if !entries.is_empty() && find.blocking_send(Ok(entries)).is_err() {
                 return Ok(());
             }
+            if again {
+                read_again(&self.consumer, &self.topic, self.partition, self.next).map_err(lost)?;
+            }
             if let Some(cause) = self.cause.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 return Err(cause);
             }
         }
         Ok(())
     }
+}
 
-    fn entry(&self, record: &BorrowedMessage<'_>) -> Option<Entry> {
-        if record.key() != Some(self.key.as_bytes()) {
-            return None;
-        }
-        let bytes = Bytes::copy_from_slice(record.payload().unwrap_or_default());
-        Some(Entry::Frame { bytes, offset: offset_of(self.partition, record.offset()) })
+fn entry(record: &BorrowedMessage<'_>, key: &str) -> Option<Entry> {
+    if record.key() != Some(key.as_bytes()) {
+        return None;
     }
+    let bytes = Bytes::copy_from_slice(record.payload().unwrap_or_default());
+    Some(Entry::Frame { bytes, offset: offset_of(record.partition() as u32, record.offset()) })
 }
 
 #[async_trait]

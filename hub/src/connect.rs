@@ -19,6 +19,8 @@ use backplane_core::{Backplane, ConnectError, Link};
 /// | `redis+sentinel:`, `redis+sentinel+streams:` | the same two on the master that sentinels name | `redis` |
 /// | `rediss+sentinel:`, `rediss+sentinel+streams:` | the same over TLS | `redis-tls` |
 /// | `nats:` | core NATS | `nats` |
+/// | `kafka:` | Kafka and what speaks its protocol, which keep what is sent | `kafka` |
+/// | `kafka+ssl:` | the same over TLS; this feature is for passwords too | `kafka-ssl` |
 ///
 /// Options follow a question mark: those of the transport, and these, which all of them have:
 ///
@@ -92,7 +94,7 @@ impl IntoFuture for Connect {
 }
 
 /// Every scheme of this release, with the feature that it needs and whether that is on.
-const SCHEMES: [(&str, &str, bool); 10] = [
+const SCHEMES: [(&str, &str, bool); 12] = [
     ("memory", "memory", cfg!(feature = "memory")),
     ("redis", "redis", cfg!(feature = "redis")),
     ("rediss", "redis-tls", cfg!(feature = "redis-tls")),
@@ -103,6 +105,8 @@ const SCHEMES: [(&str, &str, bool); 10] = [
     ("redis+sentinel+streams", "redis", cfg!(feature = "redis")),
     ("rediss+sentinel+streams", "redis-tls", cfg!(feature = "redis-tls")),
     ("nats", "nats", cfg!(feature = "nats")),
+    ("kafka", "kafka", cfg!(feature = "kafka")),
+    ("kafka+ssl", "kafka-ssl", cfg!(feature = "kafka-ssl")),
 ];
 
 fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
@@ -137,6 +141,10 @@ fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
         ) => Ok(Arc::new(backplane_redis::StreamsConfig::from_url(url)?.start()?)),
         #[cfg(feature = "nats")]
         ("nats", url) => Ok(Arc::new(backplane_nats::NatsConfig::from_url(url)?.start()?)),
+        #[cfg(feature = "kafka")]
+        ("kafka" | "kafka+ssl", url) => {
+            Ok(Arc::new(backplane_kafka::KafkaConfig::from_url(url)?.start()?))
+        }
         _ => Err(ConnectError::UnknownScheme { scheme, known: String::new() }),
     }
 }

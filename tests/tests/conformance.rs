@@ -15,4 +15,6 @@ backplane_tests::conformance! {
     valkey9_sentinel_streams => RedisFixture::sentinel_streams(RedisFlavour::Valkey9),
     nats2_9 => NatsFixture::start(NatsFlavour::Nats2_9),
     nats2_15 => NatsFixture::start(NatsFlavour::Nats2_15),
+    #[cfg(feature = "kafka")]
+    tansu => backplane_tests::kit::KafkaFixture::tansu(),
 }

@@ -22,11 +22,14 @@ pub enum Transport {
     SentinelStreams(RedisFlavour),
     /// Core NATS.
     Nats(NatsFlavour),
+    /// Kafka's protocol, on Tansu.
+    #[cfg(feature = "kafka")]
+    Tansu,
 }
 
 impl Transport {
     /// All that are compared.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: &[Self] = &[
         Self::Memory,
         Self::Redis(RedisFlavour::Redis7),
         Self::Redis(RedisFlavour::Valkey9),
@@ -35,6 +38,8 @@ impl Transport {
         Self::SentinelStreams(RedisFlavour::Valkey9),
         Self::Nats(NatsFlavour::Nats2_9),
         Self::Nats(NatsFlavour::Nats2_15),
+        #[cfg(feature = "kafka")]
+        Self::Tansu,
     ];
 
     /// The name for tests and command lines: `redis7`.
@@ -53,6 +58,8 @@ impl Transport {
             Self::SentinelStreams(RedisFlavour::Valkey9) => "valkey9_sentinel_streams",
             Self::SentinelStreams(RedisFlavour::Redis6) => "redis6_sentinel_streams",
             Self::Nats(flavour) => flavour.label(),
+            #[cfg(feature = "kafka")]
+            Self::Tansu => crate::brokers::Tansu::LABEL,
         }
     }
 
@@ -67,7 +74,7 @@ impl Transport {
             "streams" => Some(Self::Streams(RedisFlavour::Redis7)),
             "valkey9_streams" => Some(Self::Streams(RedisFlavour::Valkey9)),
             "redis6_streams" => Some(Self::Streams(RedisFlavour::Redis6)),
-            _ => Self::ALL.into_iter().find(|transport| transport.label() == label),
+            _ => Self::ALL.iter().copied().find(|transport| transport.label() == label),
         }
     }
 
@@ -86,6 +93,8 @@ impl Transport {
                 Arc::new(RedisFixture::sentinel_streams(flavour).await?)
             }
             Self::Nats(flavour) => Arc::new(NatsFixture::with_password(flavour).await?),
+            #[cfg(feature = "kafka")]
+            Self::Tansu => Arc::new(crate::kit::KafkaFixture::tansu().await?),
         })
     }
 }
