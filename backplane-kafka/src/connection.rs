@@ -29,7 +29,7 @@ use crate::{
 /// it fits into the default `max.message.bytes` of 1 MiB.
 const LARGEST_BODY: ByteSize = ByteSize::kib(760);
 
-/// How often it is looked whether there are more partitions.
+/// How often the partitions are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Connects to one cluster.
@@ -96,8 +96,7 @@ impl KafkaWire {
                 place.next = marks.to_vec();
             }
             // What was made while there was no connection has nothing from before.
-            let count = place.next.len().max(marks.len());
-            place.next.resize(count, 0);
+            place.next.resize(marks.len(), 0);
             place.begin(marks);
             for (partition, mark) in marks.iter().enumerate() {
                 if place.next[partition] > *mark {
@@ -165,13 +164,13 @@ impl Wire for KafkaWire {
         begin.send(()).map_err(lost)?;
         let latest = Arc::downgrade(&publisher);
         *self.publisher.lock().unwrap_or_else(PoisonError::into_inner) = latest;
-        let looking =
-            look_for_more(Arc::clone(&self.config), Arc::clone(&publisher), &following, inbound);
+        let config = Arc::clone(&self.config);
+        let watching = watch_partitions(config, Arc::clone(&publisher), following, inbound);
         Ok(KafkaSession {
             publisher,
             own: self.config.partitions,
             stop,
-            looking: tokio::spawn(looking),
+            watching: tokio::spawn(watching),
         })
     }
 
@@ -210,32 +209,42 @@ impl Wire for KafkaWire {
     }
 }
 
-/// Looks for partitions that were added, for as long as the connection lives.
-fn look_for_more(
+/// Looks after the connection for as long as it lives: at partitions that were added, and whether each takes
+/// and brings records. The node's own probes prove one of them only, and the client library keeps quiet
+/// about a broker of several that it cannot reach.
+async fn watch_partitions(
     config: Arc<KafkaConfig>,
     publisher: Arc<Publisher>,
-    following: &Arc<Following>,
+    following: Arc<Following>,
     inbound: Inbound,
-) -> impl Future<Output = ()> + Send + use<> {
-    let following = Arc::clone(following);
-    async move {
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let (asked, publisher) = (Arc::clone(&config), Arc::clone(&publisher));
-            let asking = tokio::task::spawn_blocking(move || {
-                let client = publisher.client().ok_or_else(|| lost("it has ended"))?;
-                cluster::partitions(client, &asked, asked.node.answer_deadline)
-            });
-            match asking.await.map_err(lost).flatten() {
-                Ok(Found::Ready(count)) => {
-                    following.partitions.fetch_max(count, Ordering::AcqRel);
-                }
-                Ok(Found::NotReady) => {}
-                Ok(Found::Missing) => {
-                    inbound.lost(lost(format!("the topic {} is gone", config.topic)));
-                }
-                Err(error) => tracing::debug!(%error, "the partitions could not be counted"),
+) {
+    let mut before: Vec<(i64, i64)> = Vec::new();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let (asked, asking) = (Arc::clone(&config), Arc::clone(&publisher));
+        let counted = tokio::task::spawn_blocking(move || {
+            let client = asking.client().ok_or_else(|| lost("it has ended"))?;
+            cluster::partitions(client, &asked, asked.node.answer_deadline)
+        });
+        match counted.await.map_err(lost).flatten() {
+            Ok(Found::Ready(count)) => {
+                following.partitions.fetch_max(count, Ordering::AcqRel);
             }
+            Ok(Found::NotReady) => {}
+            Ok(Found::Missing) => {
+                return inbound.lost(lost(format!("the topic {} is gone", config.topic)));
+            }
+            Err(error) => tracing::debug!(%error, "the partitions could not be counted"),
+        }
+        let next = following.place.lock().next.clone();
+        let is_silent = |((mark, then), now): (&(i64, i64), &i64)| now <= mark && now == then;
+        if let Some(partition) = before.iter().zip(&next).position(is_silent) {
+            return inbound.lost(lost(format!("partition {partition} brings no records")));
+        }
+        let all: Vec<u32> = (0..following.partitions.load(Ordering::Acquire)).collect();
+        match publisher.fence(&all).await {
+            Ok(marks) => before = marks.into_iter().zip(next).collect(),
+            Err(cause) => return inbound.lost(cause),
         }
     }
 }
@@ -255,12 +264,12 @@ pub(crate) struct KafkaSession {
     /// Into how many partitions this node divides topics.
     own: u32,
     stop: Stop,
-    looking: JoinHandle<()>,
+    watching: JoinHandle<()>,
 }
 
 impl Drop for KafkaSession {
     fn drop(&mut self) {
-        self.looking.abort();
+        self.watching.abort();
     }
 }
 

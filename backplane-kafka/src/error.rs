@@ -71,6 +71,20 @@ pub(crate) fn of_reading(error: &KafkaError, topic: &str) -> Option<LinkError> {
     })
 }
 
+/// Why a partition does not take the record that marks a place.
+pub(crate) fn of_fence(code: RDKafkaErrorCode, topic: &str, address: &str) -> LinkError {
+    match code {
+        RDKafkaErrorCode::TopicAuthorizationFailed
+        | RDKafkaErrorCode::ClusterAuthorizationFailed => LinkError::Denied {
+            address: address.to_owned(),
+            reason: format!(
+                "it may not write the topic {topic}: allow it to Write that, and on brokers before 2.8 IdempotentWrite on the cluster"
+            ),
+        },
+        code => lost(format!("a partition of the topic {topic} does not take a record: {code}")),
+    }
+}
+
 /// Whether a broker has refused a record, and would refuse it again, while it takes others.
 pub(crate) const fn is_refusal(code: RDKafkaErrorCode) -> bool {
     matches!(

@@ -209,7 +209,8 @@ impl Follower {
                 if key.contains('/')
                     && !place.wants(key, partition, offset, || !stop.load(Ordering::Acquire)) =>
             {
-                self.inbound.uninterested(1);
+                // No hub has an empty name: that is a node's talk, and no envelope of anybody's.
+                self.inbound.uninterested(u64::from(!key.starts_with('/')));
             }
             // What somebody else has written there is counted as what it is.
             _ => {

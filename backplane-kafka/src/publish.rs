@@ -27,7 +27,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::{
     client::{self, Ear},
     config::KafkaConfig,
-    error::{is_refusal, lost},
+    error::{self, is_refusal, lost},
     part,
 };
 
@@ -37,6 +37,7 @@ pub(crate) struct Publisher {
     /// There until it is dropped.
     producer: Option<ThreadedProducer<Outcomes>>,
     topic: Box<str>,
+    address: Box<str>,
     partitions: u32,
     /// Whose turn it is to give records to the library. A batch takes its place at its first poll and keeps
     /// it, so that no later batch overtakes it.
@@ -131,6 +132,7 @@ impl Publisher {
         Ok(Self {
             producer: Some(producer.map_err(lost)?),
             topic: config.topic.as_str().into(),
+            address: config.servers.join(",").into(),
             partitions: config.partitions,
             turn: tokio::sync::Mutex::default(),
             room: Arc::default(),
@@ -168,7 +170,7 @@ impl Publisher {
         });
         let outcomes = self.store(records).await?;
         let place = |outcome: Result<i64, RDKafkaErrorCode>| {
-            outcome.map_err(|code| lost(format!("the partitions do not take a record: {code}")))
+            outcome.map_err(|code| error::of_fence(code, &self.topic, &self.address))
         };
         outcomes.into_iter().map(place).collect()
     }

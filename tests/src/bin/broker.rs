@@ -12,7 +12,7 @@ use std::future::pending;
 use std::process::ExitCode;
 
 use backplane_tests::brokers::{
-    Broker, BrokerError, Nats, NatsFlavour, NatsOptions, Redis, RedisFlavour, RedisOptions,
+    Broker, BrokerError, Nats, NatsFlavour, NatsOptions, Redis, RedisFlavour, RedisOptions, Tansu,
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -74,10 +74,11 @@ async fn start(label: &str) -> Result<Broker, Box<dyn Error>> {
     let started: Result<Broker, BrokerError> = match (redis, nats) {
         (Some(flavour), _) => Redis::start(flavour, RedisOptions::default()).await,
         (_, Some(flavour)) => Nats::start(flavour, NatsOptions::default()).await,
+        (None, None) if label == Tansu::LABEL => Tansu::start().await,
         (None, None) => {
             let labels = RedisFlavour::ALL.map(RedisFlavour::label).into_iter();
             let labels = labels.chain(NatsFlavour::ALL.map(NatsFlavour::label));
-            let labels: Vec<&str> = labels.collect();
+            let labels: Vec<&str> = labels.chain([Tansu::LABEL]).collect();
             return Err(format!("name a broker: {}", labels.join(", ")).into());
         }
     };
