@@ -89,7 +89,7 @@ fn parse_as(
         if !others.is_empty() {
             return Err(bad_url(&format!("it names several hosts; expected {SHAPE}")));
         }
-        config.host = host(&url)?;
+        config.host = host(&url, SHAPE)?;
         config.port = url.port().unwrap_or(DEFAULT_PORT);
         check_database(&url)?;
     }
@@ -115,13 +115,13 @@ fn first_host(text: &str) -> (String, Vec<&str>) {
 }
 
 fn read_sentinels(url: &Url, others: &[&str]) -> Result<Sentinels, ConnectError> {
-    let mut servers = vec![(host(url)?, url.port().unwrap_or(SENTINEL_PORT))];
+    let mut servers = vec![(host(url, SENTINEL_SHAPE)?, url.port().unwrap_or(SENTINEL_PORT))];
     for other in others {
         let wrong = |error: &dyn std::fmt::Display| {
-            bad_url(&format!("{error} in a sentinel; expected {SENTINEL_SHAPE}"))
+            bad_url(&format!("a sentinel cannot be read: {error}; expected {SENTINEL_SHAPE}"))
         };
         let other = Url::parse(&format!("redis://{other}")).map_err(|error| wrong(&error))?;
-        servers.push((host(&other)?, other.port().unwrap_or(SENTINEL_PORT)));
+        servers.push((host(&other, SENTINEL_SHAPE)?, other.port().unwrap_or(SENTINEL_PORT)));
     }
     let service = decode(url.path().trim_matches('/'))?;
     if service.is_empty() || service.contains('/') {
@@ -131,11 +131,11 @@ fn read_sentinels(url: &Url, others: &[&str]) -> Result<Sentinels, ConnectError>
     Ok(Sentinels::new(service, servers))
 }
 
-fn host(url: &Url) -> Result<String, ConnectError> {
+fn host(url: &Url, shape: &str) -> Result<String, ConnectError> {
     match url.host() {
         Some(Host::Ipv6(address)) => Ok(address.to_string()),
         Some(host) if !host.to_string().is_empty() => Ok(host.to_string()),
-        _ => Err(bad_url(&format!("it names no host; expected {SHAPE}"))),
+        _ => Err(bad_url(&format!("it names no host; expected {shape}"))),
     }
 }
 

@@ -28,7 +28,7 @@ pub struct StreamsConfig {
     /// stands elsewhere under another number.
     pub parts: u32,
     /// How many entries each stream keeps, roughly. Default 65,536. An entry holds one envelope, or
-    /// several of one topic that were published close together.
+    /// several that were published close together.
     pub entries: u64,
     /// How long an entry is kept, roughly, from Redis 6.2 on. Default 1 hour.
     pub age: Duration,

@@ -64,13 +64,13 @@ impl Reader for StreamReader {
             };
             let answer = answer.map_err(|error| error::lost(&error))?;
             let mut entries = Vec::new();
-            for Found { id, content, .. } in reply::read(&self.parts, answer) {
+            for Found { id, frames, .. } in reply::read(&self.parts, answer) {
                 self.read = id;
-                if let Some((channel, frame)) = content
-                    && channel == self.channel.as_bytes()
-                {
-                    let offset = id.offset(self.part);
-                    entries.push(Entry::Frame { bytes: frame.into(), offset });
+                for (number, (channel, frame)) in frames.into_iter().enumerate() {
+                    if channel == self.channel.as_bytes() {
+                        let offset = id.offset(self.part, number);
+                        entries.push(Entry::Frame { bytes: frame.into(), offset });
+                    }
                 }
             }
             if !entries.is_empty() {

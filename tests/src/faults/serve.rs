@@ -130,12 +130,12 @@ fn tell(line: &Line) -> Outcome {
 fn connect(url: &str, options: NodeOptions) -> Outcome<Arc<dyn Backplane>> {
     let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
     Ok(match scheme {
-        "redis" => {
+        "redis" | "redis+sentinel" => {
             let mut config = RedisConfig::from_url(url)?;
             config.node = options;
             Arc::new(config.start()?)
         }
-        "redis+streams" => {
+        "redis+streams" | "redis+sentinel+streams" => {
             let mut config = StreamsConfig::from_url(url)?;
             config.server.node = options;
             Arc::new(config.start()?)
