@@ -61,7 +61,7 @@ pub(crate) fn of_reading(error: &KafkaError, topic: &str) -> Option<LinkError> {
         RDKafkaErrorCode::UnknownTopicOrPartition
         | RDKafkaErrorCode::UnknownTopic
         | RDKafkaErrorCode::UnknownPartition => lost(format!("the topic {topic} is gone")),
-        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => {
+        RDKafkaErrorCode::TopicAuthorizationFailed => {
             let reason = format!("it may not read the topic {topic}: allow it to Read that");
             LinkError::Denied { address: topic.to_owned(), reason }
         }

@@ -18,7 +18,10 @@ const LONGEST: u32 = 64 * 1024;
 
 /// Starts Tansu servers: one broker, which keeps everything in memory.
 #[derive(Debug)]
-pub struct Tansu;
+pub struct Tansu {
+    /// Where clients are told to connect to, if not to the server itself.
+    advertised: Option<SocketAddr>,
+}
 
 impl Tansu {
     /// The name for tests and command lines.
@@ -30,7 +33,16 @@ impl Tansu {
     ///
     /// The program is missing, or doesn't answer in time.
     pub async fn start() -> Result<Broker, BrokerError> {
-        Broker::launch(Self).await
+        Broker::launch(Self { advertised: None }).await
+    }
+
+    /// The same, for clients that are to connect to something in front of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`start`](Self::start).
+    pub async fn behind(advertised: SocketAddr) -> Result<Broker, BrokerError> {
+        Broker::launch(Self { advertised: Some(advertised) }).await
     }
 }
 
@@ -42,12 +54,13 @@ impl Server for Tansu {
 
     fn prepare(&self, layout: &Layout) -> Result<Vec<OsString>, BrokerError> {
         let here = format!("tcp://{}", layout.address());
+        let advertised = format!("tcp://{}", self.advertised.unwrap_or(layout.address()));
         let arguments = [
             "broker",
             "--listener-url",
             &here,
             "--advertised-listener-url",
-            &here,
+            &advertised,
             "--storage-engine",
             "memory://tansu/",
         ];

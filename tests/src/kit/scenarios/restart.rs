@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backplane_core::{Backplane, Delivery, Event, Link, Semantics, SubscriberOutage, Topic};
+use backplane_core::{Backplane, Delivery, Event, Link, Semantics, Topic};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
@@ -254,7 +254,7 @@ pub async fn every_sink_hears_of_it_once(stage: &Stage) -> Outcome {
     for (number, (ear, _)) in ears.iter().enumerate() {
         let restored = |events: &[Event]| matches!(events.last(), Some(Event::Restored));
         ear.until(format!("Restored at sink {number}"), restored).await?;
-        let events = told(&*here, ear);
+        let events = told(stage, ear);
         match events.as_slice() {
             [Event::Interrupted { since }, Event::Restored] => {
                 let plausible = *since >= started && *since <= gone;
@@ -264,15 +264,15 @@ pub async fn every_sink_hears_of_it_once(stage: &Stage) -> Outcome {
             other => return Err(Stop::Broken(format!("sink {number} heard {other:?}"))),
         }
     }
-    let late = told(&*here, &late);
+    let late = told(stage, &late);
     ensure!(late.is_empty(), "a sink that came during the outage heard {late:?}");
     Ok(())
 }
 
 /// What a sink heard, but that a log was lost with its medium's memory.
-fn told(node: &dyn Backplane, ear: &Collector) -> Vec<Event> {
+fn told(stage: &Stage, ear: &Collector) -> Vec<Event> {
     let mut events = ear.events();
-    if node.semantics().subscriber_outage == SubscriberOutage::CatchesUp {
+    if stage.medium().forgets() {
         events.retain(|event| !matches!(event, Event::Gap(gap) if gap.count.is_none()));
     }
     events
