@@ -52,7 +52,7 @@ impl KafkaWire {
         }
     }
 
-    /// Where each partition begins by now, of those on which the node has something to catch up with.
+    /// Where each partition begins by now, of those that the node reads on from its place.
     async fn beginnings(
         &self,
         publisher: &Arc<Publisher>,
@@ -61,7 +61,7 @@ impl KafkaWire {
         let behind: Vec<usize> = {
             let place = self.place.lock();
             let both = place.next.iter().zip(marks).enumerate();
-            both.filter(|(_, (next, mark))| next < mark).map(|(partition, _)| partition).collect()
+            both.filter(|(_, (next, mark))| next <= mark).map(|(partition, _)| partition).collect()
         };
         let mut found = Vec::with_capacity(behind.len());
         for partition in behind {
@@ -95,13 +95,11 @@ impl KafkaWire {
             if place.next.is_empty() {
                 place.next = marks.to_vec();
             }
-            // What was made while there was no connection has nothing from before.
-            place.next.resize(marks.len(), 0);
+            place.resize(marks.len());
             place.begin(marks);
             for (partition, mark) in marks.iter().enumerate() {
                 if place.next[partition] > *mark {
                     // It is another log now, or has lost its end.
-                    place.next[partition] = 0;
                     place.begin_anew(partition as u32);
                     trimmed.push(partition as u32);
                 }
@@ -110,6 +108,9 @@ impl KafkaWire {
                 if place.next[*partition] < *beginning {
                     place.next[*partition] = *beginning;
                     trimmed.push(*partition as u32);
+                }
+                if place.next[*partition] <= *beginning {
+                    place.last[*partition] = None;
                 }
             }
         }

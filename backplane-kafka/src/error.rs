@@ -23,8 +23,11 @@ pub(crate) fn of_broker(code: RDKafkaErrorCode, reason: &str, address: &str) -> 
         RDKafkaErrorCode::SSL => LinkError::Tls { address, source: reason.into() },
         RDKafkaErrorCode::Resolve => LinkError::Unreachable { address, source: reason.into() },
         RDKafkaErrorCode::BrokerTransportFailure => {
-            // As the library words it, where the other side hangs up on the first request.
-            if reason.contains("ApiVersion") || reason.contains("security.protocol") {
+            // The library tells these apart by its words only: a handshake that fails, and another side that
+            // hangs up on the first request.
+            if reason.contains("SSL_HANDSHAKE") {
+                LinkError::Tls { address, source: reason.into() }
+            } else if reason.contains("ApiVersion") || reason.contains("security.protocol") {
                 LinkError::Protocol { address, expected: EXPECTED, reason }
             } else {
                 LinkError::Lost { reason }

@@ -1,6 +1,7 @@
 //! The thread that reads every partition, and owns the client that does.
 
 use std::{
+    hash::Hasher,
     io,
     sync::{
         Arc,
@@ -13,6 +14,7 @@ use std::{
 
 use backplane_core::{LinkError, Offset, Topic, wire::Inbound};
 use bytes::Bytes;
+use fnv::FnvHasher;
 use rdkafka::{
     Message, Offset as Where, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -30,7 +32,7 @@ use crate::{
     config::KafkaConfig,
     error::{self, lost},
     part,
-    place::Place,
+    place::{Place, Trace},
     publish::Publisher,
 };
 
@@ -41,6 +43,9 @@ const POLL: Duration = Duration::from_millis(100);
 const MOST_TRIES: u32 = 20;
 const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 const SEEK_WITHIN: Duration = Duration::from_secs(2);
+
+/// How much of a record is enough to know it again.
+const TRACED: usize = 64;
 
 /// The clients of one connection, and what the cluster was found to have.
 pub(crate) struct Opened {
@@ -69,6 +74,8 @@ struct Follower {
     own: u32,
     /// What comes next of each partition that is read.
     next: Vec<i64>,
+    /// What that has to be, where it was read on the connection before: otherwise it is another log.
+    known: Vec<Option<Trace>>,
     missing: Missing,
 }
 
@@ -110,6 +117,7 @@ pub(crate) fn start(
             inbound,
             own: config.partitions,
             next: Vec::new(),
+            known: Vec::new(),
             missing: Missing::default(),
         };
         if may_begin.recv().is_ok()
@@ -178,10 +186,12 @@ impl Follower {
         }
         {
             let mut place = self.following.place.lock();
-            // One that is new has nothing that was there before.
-            let count = place.next.len().max(partitions as usize);
-            place.next.resize(count, 0);
-            self.next = place.next[..partitions as usize].to_vec();
+            place.resize(partitions as usize);
+            self.next.clone_from(&place.next);
+            self.known.clone_from(&place.last);
+        }
+        for (next, known) in self.next.iter_mut().zip(&self.known) {
+            *next -= i64::from(known.is_some());
         }
         let places = (0..).zip(self.next.iter().copied());
         let assignment = assignment(&self.topic, places).map_err(lost)?;
@@ -191,7 +201,8 @@ impl Follower {
     /// Hands a record over, if it is wanted.
     fn take(&mut self, record: &BorrowedMessage<'_>, partition: u32, offset: i64) -> Taken {
         let Some(next) = self.next.get_mut(partition as usize) else { return Taken::Yes };
-        match self.missing.look(partition, *next, offset) {
+        let look = self.missing.look(partition, *next, offset);
+        match look {
             Look::Next => {}
             Look::Passed => return Taken::Yes,
             Look::Again => return Taken::Again,
@@ -202,6 +213,19 @@ impl Follower {
             }
         }
         let Following { place, stop, caught_up, .. } = &*self.following;
+        let trace = trace_of(record);
+        if let Some(known) = self.known[partition as usize].take() {
+            if trace == known && look == Look::Next {
+                *next = offset + 1;
+                return Taken::Yes;
+            }
+            tracing::warn!(partition, offset, "it is another log now");
+            *next = 0;
+            place.lock().begin_anew(partition);
+            let own = self.own;
+            self.inbound.trimmed(|topic| concerns(partition, topic, own));
+            return Taken::Again;
+        }
         let key = record.key().and_then(|key| std::str::from_utf8(key).ok());
         match key {
             Some(part::FENCE) => {}
@@ -221,11 +245,18 @@ impl Follower {
             }
         }
         *next = offset + 1;
-        if place.lock().read(partition, offset) {
+        if place.lock().read(partition, offset, trace) {
             caught_up.send_replace(true);
         }
         Taken::Yes
     }
+}
+
+fn trace_of(record: &BorrowedMessage<'_>) -> Trace {
+    let value = record.payload().unwrap_or_default();
+    let mut hasher = FnvHasher::default();
+    hasher.write(value.get(..TRACED).unwrap_or(value));
+    Trace { timestamp: record.timestamp().to_millis(), length: value.len(), hash: hasher.finish() }
 }
 
 /// Whether what stands in this partition may be of this topic: one that the node does not use itself may

@@ -44,9 +44,9 @@
 //! | filter | the node, by the key, before it decodes anything |
 //! | largest body | 760 KiB: with any header and key it fits into the default `max.message.bytes` of 1 MiB |
 //!
-//! A log that has lost its end, or is another one, is noticed where it is shorter than what the node has
-//! read. One that was deleted and has grown past that while the node was away is noticed by its envelopes'
-//! numbers only.
+//! A log that has lost its end, or is another one (a topic that was deleted and made again), is noticed: it is
+//! shorter than what the node has read, or the last record that was read is not there any more. Then it is
+//! read from its beginning, behind a `Gap`.
 //!
 //! # What was shown on which broker
 //!

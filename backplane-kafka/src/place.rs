@@ -21,6 +21,10 @@ pub(crate) struct Place {
 pub(crate) struct Inner {
     /// What comes next of each partition.
     pub(crate) next: Vec<i64>,
+    /// What the record in front of that was, if it is known and still there.
+    pub(crate) last: Vec<Option<Trace>>,
+    /// Where each partition ended when the connection was made.
+    marks: Vec<i64>,
     /// Keys of interest, each with the place behind which it is due.
     wanted: HashMap<Box<str>, Due>,
     /// Those of the connection before, until they are asked for again.
@@ -29,6 +33,15 @@ pub(crate) struct Inner {
     ends: HashMap<u32, i64>,
     /// Whether all that was wanted before has been asked for on this connection.
     settled: bool,
+}
+
+/// Enough of a record to tell it from another that has its place in another log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trace {
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) length: usize,
+    /// Of how it begins: there stand its origin and number.
+    pub(crate) hash: u64,
 }
 
 /// From where on a key is wanted.
@@ -99,18 +112,34 @@ impl Inner {
         self.before.retain(|_, due| *due != Due::Marking);
         self.before.extend(before.into_iter().filter(|(_, due)| *due != Due::Marking));
         self.ends = (0..).zip(marks.iter().copied()).collect();
+        self.marks = marks.to_vec();
         self.settled = false;
     }
 
-    /// A partition begins anew: all that is wanted of it is.
+    /// A partition turns out to be another log than on the connection before: it is read from its beginning,
+    /// and whatever was wanted then is wanted from there.
     pub(crate) fn begin_anew(&mut self, partition: u32) {
-        for due in self.before.values_mut() {
+        let mark = self.marks.get(partition as usize).copied().unwrap_or_default();
+        let before = self.before.values_mut().map(|due| (due, true));
+        for (due, was_wanted) in before.chain(self.wanted.values_mut().map(|due| (due, false))) {
             if let Due::Behind { partition: own, offset } = due
                 && *own == partition
+                // What is wanted since is behind the mark of this connection.
+                && (was_wanted || *offset < mark)
             {
                 *offset = -1;
             }
         }
+        let place = partition as usize;
+        if let (Some(next), Some(last)) = (self.next.get_mut(place), self.last.get_mut(place)) {
+            (*next, *last) = (0, None);
+        }
+    }
+
+    /// So many partitions are read. One that is new has nothing that was there before.
+    pub(crate) fn resize(&mut self, partitions: usize) {
+        self.next.resize(partitions, 0);
+        self.last.resize(partitions, None);
     }
 
     /// Wants a key. Returns whether its place has to be marked first.
@@ -134,9 +163,10 @@ impl Inner {
 
     /// A record was dealt with. Returns whether with it everything has been read that was there when the
     /// connection was made.
-    pub(crate) fn read(&mut self, partition: u32, offset: i64) -> bool {
-        if let Some(next) = self.next.get_mut(partition as usize) {
-            *next = offset + 1;
+    pub(crate) fn read(&mut self, partition: u32, offset: i64, trace: Trace) -> bool {
+        let place = partition as usize;
+        if let (Some(next), Some(last)) = (self.next.get_mut(place), self.last.get_mut(place)) {
+            (*next, *last) = (offset + 1, Some(trace));
         }
         let Some(end) = self.ends.get(&partition) else { return false };
         if offset >= *end {
@@ -187,17 +217,39 @@ mod tests {
         assert!(wants(&place, "a", 0, 0));
     }
 
+    const TRACE: Trace = Trace { timestamp: Some(1), length: 2, hash: 3 };
+
     #[test]
     fn everything_is_read_when_each_mark_is() {
         let place = Place::default();
         let mut inner = place.lock();
+        inner.resize(2);
         inner.next = vec![4, 0];
         inner.begin(&[5, 0]);
-        assert!(!inner.read(0, 4) && !inner.settle() && !inner.read(1, 0) && inner.read(0, 5));
-        assert_eq!(inner.next, [6, 1]);
-        assert!(!inner.read(0, 6));
+        let mut read = |partition, offset| inner.read(partition, offset, TRACE);
+        assert!(!read(0, 4) && !read(1, 0) && !read(0, 5));
+        assert!(inner.settle());
+        assert_eq!((&inner.next, inner.last[0]), (&vec![6, 1], Some(TRACE)));
         inner.begin(&[7, 1]);
-        assert!(!inner.read(0, 7) && !inner.read(1, 1) && inner.settle());
+        assert!(!inner.settle() && !inner.read(0, 7, TRACE) && inner.read(1, 1, TRACE));
+        assert!(!inner.read(0, 8, TRACE));
+    }
+
+    #[test]
+    fn another_log_is_wanted_from_its_beginning_by_those_who_were_there() {
+        let place = Place::default();
+        place.lock().resize(1);
+        place.lock().want("old");
+        place.mark([("old".into(), 0, 7)]);
+        place.lock().read(0, 9, TRACE);
+        place.lock().begin(&[20]);
+        place.lock().want("old");
+        place.lock().want("new");
+        place.mark([("new".into(), 0, 21)]);
+        place.lock().begin_anew(0);
+        assert!(wants(&place, "old", 0, 0) && !wants(&place, "new", 0, 0));
+        let inner = place.lock();
+        assert_eq!((inner.next[0], inner.last[0]), (0, None));
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod common;
 mod tansu {
     use backplane_core::{Backplane, Gap, LinkError, Offset, Position};
     use backplane_kafka::KafkaConfig;
-    use backplane_tests::brokers::Tansu;
+    use backplane_tests::{brokers::Tansu, faults::FaultProxy};
 
     use crate::common::{Read, down, node, publish, start, topic, up, within};
 
@@ -53,6 +53,30 @@ mod tansu {
         let (read, _read) = Read::from(&here, &tea, Position::After(last)).await;
         assert_eq!(read.bodies(1).await, [20]);
         assert_eq!(read.gaps(), [Gap::new(tea, None, None)]);
+    }
+
+    /// The log is as long as before, and longer, when the node comes back to it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn another_log_is_noticed_however_long_it_is() {
+        let broker = Tansu::start().await.unwrap();
+        let proxy = FaultProxy::start(&[broker.address()], 0).await.unwrap();
+        let there = node(&broker.url()).await;
+        let here = node(&broker.url_at(proxy.addresses()[0].port())).await;
+        let tea = topic("tea");
+        let (heard, _heard) = Read::on(&here, &tea).await;
+        publish(&there, &tea, 0..20).await;
+        heard.bodies(20).await;
+        proxy.cut_off();
+        within(broker.kill()).await.unwrap();
+        down(&here).await;
+        down(&there).await;
+        within(broker.start()).await.unwrap();
+        up(&there).await;
+        publish(&there, &tea, 20..120).await;
+        proxy.heal();
+        up(&here).await;
+        assert_eq!(heard.bodies(120).await, (0..120).collect::<Vec<_>>());
+        assert_eq!(heard.gaps(), [Gap::new(tea, None, None)]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -36,9 +36,10 @@ pub(super) async fn group() -> Result<Group, Failure> {
         Box::new(PlainKafka::start(&servers, IN_FLIGHT).await?),
         Box::new(PlainKafka::start(&servers, 8 * IN_FLIGHT).await?),
     ];
+    let more = super::option("--options").unwrap_or_default();
     for topics in [1, 64, 4096] {
         for (name, options) in [BARE, COUNTED] {
-            let url = format!("{}?{options}", broker.url());
+            let url = format!("{}?{options}&{more}", broker.url());
             let node = || KafkaConfig::from_url(&url).and_then(KafkaConfig::start);
             let nodes = Nodes::start(name, node()?, node()?, Style::Queued { topics }).await?;
             contenders.push(Box::new(nodes));

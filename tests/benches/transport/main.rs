@@ -5,6 +5,7 @@
 //! --only repaired]`
 //!
 //! `--on` names one of [`GROUPS`] (`kafka` needs `--features kafka`); `--only` leaves out whoever's name does not contain it.
+//! `--options` adds to the URLs of our nodes on Kafka, as in `--options rdkafka.linger.ms=1`.
 //! Each run publishes all messages as fast as it may and ends when the last has been delivered.
 //! Contenders take turns within each repeat, so that whatever else the machine does meets all of
 //! them; the medians are shown. To add one, implement [`Contender`] and list it in its group.
