@@ -38,8 +38,9 @@ pub(super) async fn group() -> Result<Group, Failure> {
     ];
     let more = super::option("--options").unwrap_or_default();
     for topics in [1, 64, 4096] {
-        for (name, options) in [BARE, COUNTED] {
-            let url = format!("{}?{options}&{more}", broker.url());
+        for (layer, (name, options)) in [BARE, COUNTED].into_iter().enumerate() {
+            // Of its own for each contender, as a node reads all that is in it.
+            let url = format!("{}?topic=ours-{topics}-{layer}&{options}&{more}", broker.url());
             let node = || KafkaConfig::from_url(&url).and_then(KafkaConfig::start);
             let nodes = Nodes::start(name, node()?, node()?, Style::Queued { topics }).await?;
             contenders.push(Box::new(nodes));
