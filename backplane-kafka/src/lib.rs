@@ -61,6 +61,14 @@
 //! plus one; it may show a batch before the one in front of it; and after a restart its answers to a fetch of
 //! what it had before make librdkafka 2.12 crash, which is why a client ends before it connects again.
 //!
+//! # Throughput
+//!
+//! 256 bytes an envelope, from one node to another over Tansu on two cores, beside the client library with an
+//! idempotent producer and a polled consumer (`cargo bench -p backplane-tests --features kafka --bench
+//! transport -- --on kafka`): 61,000 a second with 512 records on their way, 110,000 with 4,096; a node as
+//! users get it 163,000 on one topic, 99,000 on 64, 86,000 on 4,096 topics, as envelopes of one topic that are
+//! published close together share a record.
+//!
 //! # For the cluster's administrator
 //!
 //! * **The topic** (`topic`, by default `backplane`) is created where it is missing, with `partitions`,
