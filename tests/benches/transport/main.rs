@@ -4,11 +4,14 @@
 //! `cargo bench -p backplane-tests --bench transport [-- --on streams --messages 400000 --repeats 7
 //! --only repaired]`
 //!
-//! `--on` names one of [`GROUPS`]; `--only` leaves out whoever's name does not contain it.
+//! `--on` names one of [`GROUPS`] (`kafka` needs `--features kafka`); `--only` leaves out whoever's name does not contain it.
+//! `--options` adds to the URLs of our nodes on Kafka, as in `--options rdkafka.linger.ms=1`.
 //! Each run publishes all messages as fast as it may and ends when the last has been delivered.
 //! Contenders take turns within each repeat, so that whatever else the machine does meets all of
 //! them; the medians are shown. To add one, implement [`Contender`] and list it in its group.
 
+#[cfg(feature = "kafka")]
+mod kafka;
 mod nodes;
 mod redis;
 mod sharded;
@@ -70,10 +73,12 @@ impl Group {
 type Start = fn() -> BoxFuture<'static, Result<Group, Failure>>;
 
 /// All groups, by their names.
-const GROUPS: [(&str, Start); 3] = [
-    ("sharded", || Box::pin(sharded::group())),
+const GROUPS: &[(&str, Start)] = &[
     ("redis", || Box::pin(redis::group())),
+    ("sharded", || Box::pin(sharded::group())),
     ("streams", || Box::pin(streams::group())),
+    #[cfg(feature = "kafka")]
+    ("kafka", || Box::pin(kafka::group())),
 ];
 
 fn main() -> Result<(), Failure> {
@@ -83,7 +88,7 @@ fn main() -> Result<(), Failure> {
     let on = option("--on");
     let chosen = |name: &str| on.as_ref().is_none_or(|on| on == name);
     if !GROUPS.iter().any(|(name, _)| chosen(name)) {
-        let known = GROUPS.map(|(name, _)| name).join(", ");
+        let known = GROUPS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         return Err(format!("--on needs one of {known}").into());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -26,11 +26,14 @@ pub enum Transport {
     Cluster(RedisFlavour),
     /// Core NATS.
     Nats(NatsFlavour),
+    /// Kafka's protocol, on Tansu.
+    #[cfg(feature = "kafka")]
+    Tansu,
 }
 
 impl Transport {
     /// All that are compared.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: &[Self] = &[
         Self::Memory,
         Self::Redis(RedisFlavour::Redis7),
         Self::Redis(RedisFlavour::Valkey9),
@@ -41,6 +44,8 @@ impl Transport {
         Self::Cluster(RedisFlavour::Valkey9),
         Self::Nats(NatsFlavour::Nats2_9),
         Self::Nats(NatsFlavour::Nats2_15),
+        #[cfg(feature = "kafka")]
+        Self::Tansu,
     ];
 
     /// The name for tests and command lines: `redis7`.
@@ -65,6 +70,8 @@ impl Transport {
             Self::Cluster(RedisFlavour::Valkey9) => "valkey9_cluster",
             Self::Cluster(RedisFlavour::Redis6) => "redis6_cluster",
             Self::Nats(flavour) => flavour.label(),
+            #[cfg(feature = "kafka")]
+            Self::Tansu => crate::brokers::Tansu::LABEL,
         }
     }
 
@@ -82,7 +89,7 @@ impl Transport {
             "sharded" => Some(Self::Sharded(RedisFlavour::Valkey9)),
             "redis7_sharded" => Some(Self::Sharded(RedisFlavour::Redis7)),
             "redis7_cluster" => Some(Self::Cluster(RedisFlavour::Redis7)),
-            _ => Self::ALL.into_iter().find(|transport| transport.label() == label),
+            _ => Self::ALL.iter().copied().find(|transport| transport.label() == label),
         }
     }
 
@@ -103,6 +110,8 @@ impl Transport {
             Self::Sharded(flavour) => Arc::new(RedisClusterFixture::sharded(flavour).await?),
             Self::Cluster(flavour) => Arc::new(RedisClusterFixture::classic(flavour).await?),
             Self::Nats(flavour) => Arc::new(NatsFixture::with_password(flavour).await?),
+            #[cfg(feature = "kafka")]
+            Self::Tansu => Arc::new(crate::kit::KafkaFixture::tansu().await?),
         })
     }
 }
