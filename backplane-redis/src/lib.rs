@@ -22,6 +22,9 @@
 //! * **Sharded Pub/Sub** ([`ShardedConfig`], `redis+sharded:`): the masters of a Redis Cluster divide the topics
 //!   among them, so that more of them take more load. From Redis 7.0 and any Valkey on.
 //!
+//! The first two go to one server, or to whichever of several is the master at the time, as sentinels name it
+//! ([`Sentinels`], `redis+sentinel:` and `redis+sentinel+streams:`): see [below](#sentinels).
+//!
 //! # Promises
 //!
 //! By default a node numbers what it publishes, repairs or counts what gets lost, and buffers during an
@@ -42,6 +45,20 @@
 //! Each node has two connections: one publishes, with one round trip per batch, and one receives: what it is
 //! subscribed to, or the streams that its interest falls into. In a cluster it has two to each master.
 //!
+//! # Sentinels
+//!
+//! For each connection a node asks all sentinels of its URL at the same time, believes the newest answer of
+//! more than half of them (the highest `config-epoch`), and makes sure that what it finds there calls itself
+//! a master. While it is connected it listens to one of them, and asks again every ten seconds: it leaves a
+//! server that is no master any more, also one that is cut off from the others and goes on answering.
+//!
+//! A failover is an outage of the link: about as long as the sentinels take to notice and to agree. What is
+//! published meanwhile is buffered, and over Pub/Sub what got lost is repaired. Over Streams a replica may
+//! lack the last entries that the old master had answered for; with `replicas=1` (and two replicas or more)
+//! an entry counts as stored only once a replica has it, so that the next master has it too. Entries are
+//! ordered by the clocks of the servers: a new master whose clock is behind by more than the failover took
+//! may store entries where readers have been already, and those are then told as a gap, by their numbers.
+//!
 //! # For the server's administrator
 //!
 //! * **Channels** are called `{prefix}/{hub}/{kind}/{name}`, with prefix and hub percent-encoded; **streams**
@@ -50,6 +67,8 @@
 //!   for Pub/Sub `+subscribe +unsubscribe +publish resetchannels &backplane/*`; for Streams
 //!   `+xadd +xread +xrange +xinfo|stream +xtrim +time +client|id +client|unblock ~backplane/log/*`. A topic
 //!   that the rules forbid is refused alone.
+//! * **Sentinels**: `+sentinel|master +subscribe &+switch-master` there, and `+role` on the servers; for
+//!   `replicas=`, `+wait` too.
 //! * **Output buffer.** A node that reads too slowly is disconnected at
 //!   `client-output-buffer-limit pubsub` (by default 32 MB, or 8 MB for a minute), and reports it
 //!   as an interruption. Many large bodies need a larger limit. Streams know no such limit.
@@ -58,8 +77,8 @@
 //!   killed; the machine's sudden end may cost what `appendfsync` leaves open: a second with `everysec`,
 //!   nothing with `always`. Without, a restart loses them, and nodes are told so by a `Gap`. Databases: only
 //!   number 0 is used.
-//! * **Several servers.** Behind replicas, all nodes of the application have to use the same server: what is
-//!   published on a replica stays there.
+//! * **Several servers.** Of a master and its replicas, all nodes of the application have to use the master:
+//!   what is published on a replica stays there. With sentinels they do.
 //!
 //! ## For the administrator of a cluster
 //!
