@@ -220,7 +220,7 @@ fn own_cpu() -> Duration {
 fn broker_cpu(processes: &[u32]) -> Duration {
     let time = |process: &u32| {
         let text = fs::read_to_string(format!("/proc/{process}/schedstat")).unwrap_or_default();
-        text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or_default()
+        text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0)
     };
     Duration::from_nanos(processes.iter().map(time).sum())
 }
