@@ -17,6 +17,7 @@ use backplane_core::{Backplane, ConnectError, Link};
 /// | `redis+streams:` | Redis or Valkey Streams, which keep what is sent | `redis` |
 /// | `rediss+streams:` | the same over TLS | `redis-tls` |
 /// | `nats:` | core NATS | `nats` |
+/// | `nats+jetstream:` | JetStream, which keeps what is sent | `nats` |
 ///
 /// Options follow a question mark: those of the transport, and these, which all of them have:
 ///
@@ -90,13 +91,14 @@ impl IntoFuture for Connect {
 }
 
 /// Every scheme of this release, with the feature that it needs and whether that is on.
-const SCHEMES: [(&str, &str, bool); 6] = [
+const SCHEMES: [(&str, &str, bool); 7] = [
     ("memory", "memory", cfg!(feature = "memory")),
     ("redis", "redis", cfg!(feature = "redis")),
     ("rediss", "redis-tls", cfg!(feature = "redis-tls")),
     ("redis+streams", "redis", cfg!(feature = "redis")),
     ("rediss+streams", "redis-tls", cfg!(feature = "redis-tls")),
     ("nats", "nats", cfg!(feature = "nats")),
+    ("nats+jetstream", "nats", cfg!(feature = "nats")),
 ];
 
 fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
@@ -127,6 +129,10 @@ fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
         }
         #[cfg(feature = "nats")]
         ("nats", url) => Ok(Arc::new(backplane_nats::NatsConfig::from_url(url)?.start()?)),
+        #[cfg(feature = "nats")]
+        ("nats+jetstream", url) => {
+            Ok(Arc::new(backplane_nats::JetStreamConfig::from_url(url)?.start()?))
+        }
         _ => Err(ConnectError::UnknownScheme { scheme, known: String::new() }),
     }
 }

@@ -13,4 +13,5 @@ backplane_tests::conformance! {
     valkey9_streams => RedisFixture::streams(RedisFlavour::Valkey9),
     nats2_9 => NatsFixture::start(NatsFlavour::Nats2_9),
     nats2_15 => NatsFixture::start(NatsFlavour::Nats2_15),
+    nats2_15_jetstream => NatsFixture::jetstream(NatsFlavour::Nats2_15),
 }

@@ -2,8 +2,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use backplane_core::{
-    ByteSize, Delivery, Filter, LinkError, Order, PublisherOutage, Receipt, Replay, Semantics,
-    SubscriberOutage, Topic,
+    ByteSize, Delivery, Durability, Filter, LinkError, Order, PublisherOutage, Receipt, Replay,
+    Semantics, SubscriberOutage, Topic,
     wire::{Batch, Inbound, Refused, Session, Wire},
 };
 use redis::{
@@ -61,6 +61,7 @@ impl Wire for RedisWire {
             delivery: Delivery::AtMostOnce,
             order: Order::PerOriginAndTopic,
             receipt: Receipt::Accepted,
+            durability: Durability::Nothing,
             publisher_outage: PublisherOutage::Refuses,
             subscriber_outage: SubscriberOutage::LostAndReported,
             replay: Replay::None,

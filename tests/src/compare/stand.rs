@@ -16,11 +16,14 @@ use crate::{
 pub struct Stand;
 
 /// Name, what it is, whether it is usual, and the program that it needs.
-const TRANSPORTS: [(&str, &str, bool, Option<Program>); 8] = [
+const TRANSPORTS: [(&str, &str, bool, Option<Program>); 11] = [
     ("memory", "within this process", true, None),
     ("redis7", "Redis 7 Pub/Sub", true, Some(Program::REDIS_7)),
     ("valkey9", "Valkey 9 Pub/Sub", true, Some(Program::VALKEY_9)),
     ("nats2_15", "core NATS 2.15", true, Some(Program::NATS_2_15)),
+    ("nats2_15_jetstream", "JetStream, NATS 2.15", false, Some(Program::NATS_2_15)),
+    ("nats2_15_cluster", "core NATS 2.15, three servers", false, Some(Program::NATS_2_15)),
+    ("nats2_15_jetstream_cluster", "JetStream, three servers", false, Some(Program::NATS_2_15)),
     ("nats2_9", "core NATS 2.9", false, Some(Program::NATS_2_9)),
     ("redis7_streams", "Redis 7 Streams", false, Some(Program::REDIS_7)),
     ("valkey9_streams", "Valkey 9 Streams", false, Some(Program::VALKEY_9)),

@@ -18,17 +18,26 @@ pub enum Transport {
     Streams(RedisFlavour),
     /// Core NATS.
     Nats(NatsFlavour),
+    /// JetStream.
+    JetStream(NatsFlavour),
+    /// Core NATS on a cluster of three servers.
+    NatsCluster(NatsFlavour),
+    /// JetStream on a cluster of three servers that all keep the stream.
+    JetStreamCluster(NatsFlavour),
 }
 
 impl Transport {
     /// All that are compared.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Memory,
         Self::Redis(RedisFlavour::Redis7),
         Self::Redis(RedisFlavour::Valkey9),
         Self::Streams(RedisFlavour::Redis7),
         Self::Nats(NatsFlavour::Nats2_9),
         Self::Nats(NatsFlavour::Nats2_15),
+        Self::JetStream(NatsFlavour::Nats2_15),
+        Self::NatsCluster(NatsFlavour::Nats2_15),
+        Self::JetStreamCluster(NatsFlavour::Nats2_15),
     ];
 
     /// The name for tests and command lines: `redis7`.
@@ -41,16 +50,23 @@ impl Transport {
             Self::Streams(RedisFlavour::Valkey9) => "valkey9_streams",
             Self::Streams(RedisFlavour::Redis6) => "redis6_streams",
             Self::Nats(flavour) => flavour.label(),
+            Self::JetStream(NatsFlavour::Nats2_9) => "nats2_9_jetstream",
+            Self::JetStream(NatsFlavour::Nats2_15) => "nats2_15_jetstream",
+            Self::NatsCluster(NatsFlavour::Nats2_9) => "nats2_9_cluster",
+            Self::NatsCluster(NatsFlavour::Nats2_15) => "nats2_15_cluster",
+            Self::JetStreamCluster(NatsFlavour::Nats2_9) => "nats2_9_jetstream_cluster",
+            Self::JetStreamCluster(NatsFlavour::Nats2_15) => "nats2_15_jetstream_cluster",
         }
     }
 
-    /// The transport of that label; `redis`, `valkey` and `nats` are the newest of theirs.
+    /// The transport of that label; `redis`, `valkey`, `nats`, `streams` and `jetstream` are the newest of theirs.
     #[must_use]
     pub fn named(label: &str) -> Option<Self> {
         match label {
             "redis" => Some(Self::Redis(RedisFlavour::Redis7)),
             "valkey" => Some(Self::Redis(RedisFlavour::Valkey9)),
             "nats" => Some(Self::Nats(NatsFlavour::Nats2_15)),
+            "jetstream" => Some(Self::JetStream(NatsFlavour::Nats2_15)),
             "redis6" => Some(Self::Redis(RedisFlavour::Redis6)),
             "streams" => Some(Self::Streams(RedisFlavour::Redis7)),
             "valkey9_streams" => Some(Self::Streams(RedisFlavour::Valkey9)),
@@ -70,6 +86,11 @@ impl Transport {
             Self::Redis(flavour) => Arc::new(RedisFixture::with_password(flavour).await?),
             Self::Streams(flavour) => Arc::new(RedisFixture::streams(flavour).await?),
             Self::Nats(flavour) => Arc::new(NatsFixture::with_password(flavour).await?),
+            Self::JetStream(flavour) => Arc::new(NatsFixture::jetstream(flavour).await?),
+            Self::NatsCluster(flavour) => Arc::new(NatsFixture::cluster(flavour).await?),
+            Self::JetStreamCluster(flavour) => {
+                Arc::new(NatsFixture::jetstream_cluster(flavour).await?)
+            }
         })
     }
 }
