@@ -175,14 +175,16 @@ impl JetStreamSession {
         request: impl FnOnce(oneshot::Sender<()>) -> Request,
     ) -> Result<(), LinkError> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(request(answer)).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())
+        if self.requests.send(request(answer)).await.is_err() || answered.await.is_err() {
+            return ended().await;
+        }
+        Ok(())
     }
 }
 
-/// A connection that ended takes its reading task along.
-fn gone() -> LinkError {
-    LinkError::Lost { reason: "the reading of the stream has ended".to_owned() }
+/// The reading task has ended, and has told the node why.
+async fn ended() -> Result<(), LinkError> {
+    std::future::pending().await
 }
 
 #[async_trait]
@@ -201,8 +203,11 @@ impl Session for JetStreamSession {
     }
 
     async fn caught_up(&self) -> Result<(), LinkError> {
-        self.requests.send(Request::Settle).await.map_err(|_| gone())?;
-        self.caught_up.clone().wait_for(|it| *it).await.map_err(|_| gone())?;
+        if self.requests.send(Request::Settle).await.is_err()
+            || self.caught_up.clone().wait_for(|it| *it).await.is_err()
+        {
+            return ended().await;
+        }
         Ok(())
     }
 
