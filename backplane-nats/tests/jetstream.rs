@@ -90,7 +90,8 @@ impl Sink for Read {
             Event::Gap(gap) => self.gaps.lock().unwrap().push(gap.clone()),
             _ => {}
         }
-        self.count.send_replace(self.got.lock().unwrap().len());
+        let count = self.got.lock().unwrap().len();
+        self.count.send_replace(count);
     }
 }
 
@@ -101,6 +102,14 @@ impl Read {
         let subscription = node.subscribe_from(topic, sink, position).unwrap();
         soon("the log is open", subscription.confirmed()).await.unwrap();
         (read, subscription)
+    }
+
+    /// All up to this one.
+    async fn until(&self, last: u32) -> Vec<u32> {
+        let mut counts = self.count.subscribe();
+        let has_it = || self.got.lock().unwrap().iter().any(|(body, _)| *body == last);
+        soon("it", counts.wait_for(|_| has_it())).await.unwrap();
+        self.got.lock().unwrap().iter().map(|(body, _)| *body).collect()
     }
 
     async fn bodies(&self, count: usize) -> Vec<u32> {
@@ -195,8 +204,9 @@ async fn nats2_15_what_was_trimmed_is_told_as_a_gap() {
     assert_eq!(gaps, [Gap::new(tea.clone(), None, None)]);
     assert!(bodies.ends_with(&[10, 11]) && bodies.len() <= 3, "{bodies:?}");
     let (late, _late) = Read::from(&there, &tea, Position::After(last)).await;
-    let bodies = late.bodies(2).await;
-    assert!(bodies.ends_with(&[10, 11]), "{bodies:?}");
+    // The purge may have left the last one before.
+    let bodies = late.until(11).await;
+    assert!(bodies.ends_with(&[10, 11]) && bodies.len() <= 3, "{bodies:?}");
     assert_eq!(*late.gaps.lock().unwrap(), [Gap::new(tea, None, None)]);
 }
 
@@ -232,21 +242,26 @@ async fn publish_in_the_end(node: &Node, topic: &Topic, body: u32) {
 async fn nats2_15_what_is_written_again_is_stored_once() {
     let broker = server().await;
     let topics: Vec<Topic> = (0..40).map(|number| topic(&number.to_string())).collect();
-    let reader = node(&broker, "").await;
+    let mut config = JetStreamConfig::from_url(&url(&broker, "")).unwrap();
+    config.servers.node.dead_after = Duration::from_secs(600);
+    let reader = config.clone().start().unwrap();
     let mut heard = listen(&reader, &topics).await;
-    let (sender, proxy) = node_behind_proxy(&broker, "").await;
+    let proxy = FaultProxy::start(&[broker.address()], 1).await.unwrap();
+    config.servers.servers = vec![proxy.addresses()[0].to_string()];
+    // Nothing else that it says is to be on its way.
+    config.servers.node.heartbeat_every = Duration::from_secs(600);
+    config.servers.node.probe_every = Duration::from_secs(600);
+    let sender = config.start().unwrap();
+    up(&sender).await;
+    publish(&sender, &topics[0], 0..1).await;
+    assert_eq!(number(&message(&mut heard).await), 0);
     proxy.hold(&[Direction::ToNode]);
-    for body in 0..1200 {
+    for body in 1..1200 {
         let envelope = Envelope::new(topics[body as usize % 40].clone(), body.to_string());
         drop(sender.try_publish(envelope).unwrap());
     }
-    // What comes here is stored.
-    let mut got = HashSet::new();
-    while got.len() < 200 {
-        assert!(got.insert(number(&message(&mut heard).await)));
-    }
-    let before = stored(&broker).await;
-    assert!(before >= 20, "{before}");
+    // What comes here is stored: a part of the first batch, at least.
+    let mut got = HashSet::from([0, number(&message(&mut heard).await)]);
     proxy.reset(Which::All);
     proxy.heal();
     while got.len() < 1200 {
@@ -254,18 +269,9 @@ async fn nats2_15_what_is_written_again_is_stored_once() {
     }
     up(&sender).await;
     assert!(sender.stats().connections >= 2, "it was connected only once");
-    let tickets = sender.publish(Envelope::new(topics[0].clone(), "1200"));
-    soon("all is answered", tickets).await.unwrap();
+    publish(&sender, &topics[0], 1200..1201).await;
     // Had the server not known again what was written twice, the reader would have had to.
     assert_eq!(reader.stats().doubled, 0);
-}
-
-/// How many entries the stream has, but for what nodes say to each other.
-async fn stored(broker: &Broker) -> usize {
-    let stream = stranger(broker).await.get_stream("backplane").await.unwrap();
-    let subjects = stream.info_with_subjects("backplane.log.*").await.unwrap();
-    let subjects: Vec<(String, usize)> = subjects.try_collect().await.unwrap();
-    subjects.iter().filter(|(it, _)| it != "backplane.log.0").map(|(_, count)| count).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -103,23 +103,25 @@ impl Follower {
         }
     }
 
-    /// Has a consumer of the parts that are wanted, behind what was read.
-    async fn read_what_is_wanted(&mut self) -> Result<(), LinkError> {
+    /// Has a consumer of the parts that are wanted, behind what was read. Returns where the stream stood when it
+    /// was there, if another one was made.
+    async fn read_what_is_wanted(&mut self) -> Result<Option<Standing>, LinkError> {
         let parts = self.place.parts();
         if self.consumer.as_ref().is_some_and(|(_, read)| *read == parts) {
-            return Ok(());
+            return Ok(None);
         }
         self.consumer = None;
-        let (Some(read), false) = (self.place.read(), parts.is_empty()) else { return Ok(()) };
+        let (Some(read), false) = (self.place.read(), parts.is_empty()) else { return Ok(None) };
         self.consumers += 1;
         let number = self.consumers;
         let opened = Consumer::open(&self.api, &self.stream, number, &parts, read + 1).await?;
+        let standing = self.stream.standing(&self.api, self.place.created()).await?;
         if opened.pending == 0 {
             self.end = None;
         }
         self.consumer = Some((opened, parts));
         self.look_at_the_end();
-        Ok(())
+        Ok(Some(standing))
     }
 
     /// Hands over what is due. Returns false once the node has given this connection up.
@@ -181,19 +183,20 @@ impl Follower {
         for topic in topics {
             let channel = subject::channel(topic);
             if !self.place.want_again(&channel) {
-                fresh.push((topic.part_of(self.stream.parts), channel));
+                self.place.want(topic.part_of(self.stream.parts), &channel);
+                fresh.push(channel);
             }
         }
-        if !fresh.is_empty() {
-            let standing = self.stream.standing(&self.api).await?;
-            if standing.created != self.place.created() {
-                let reason = "somebody has made the stream anew".to_owned();
-                return Err(LinkError::Lost { reason });
-            }
-            for (part, channel) in fresh {
-                self.place.want(part, &channel, standing.last);
-            }
+        let created = self.place.created();
+        if self.place.read().is_none() {
+            self.place.has_read(self.stream.standing(&self.api, created).await?.last);
         }
-        self.read_what_is_wanted().await
+        let standing = match self.read_what_is_wanted().await? {
+            Some(standing) => standing,
+            None if fresh.is_empty() => return Ok(()),
+            None => self.stream.standing(&self.api, created).await?,
+        };
+        fresh.iter().for_each(|channel| self.place.is_due(channel, standing.last));
+        Ok(())
     }
 }

@@ -102,10 +102,16 @@ impl Place {
         true
     }
 
-    /// Wants a channel from behind the end of the stream.
-    pub(super) fn want(&mut self, part: u32, channel: &str, end: At) {
-        self.read.get_or_insert(end);
-        self.insert(channel.into(), Due { part, behind: end.sequence });
+    /// Wants a channel, from a place that [`is_due`](Self::is_due) says.
+    pub(super) fn want(&mut self, part: u32, channel: &str) {
+        self.insert(channel.into(), Due { part, behind: u64::MAX });
+    }
+
+    /// Wants a channel from behind this entry.
+    pub(super) fn is_due(&mut self, channel: &str, end: At) {
+        if let Some(due) = self.wanted.get_mut(channel) {
+            due.behind = end.sequence;
+        }
     }
 
     fn insert(&mut self, channel: Box<str>, due: Due) {
@@ -156,7 +162,9 @@ mod tests {
     fn place() -> Place {
         let mut place = Place::new(3);
         assert!(!place.resume(&standing(1, 1, 5), None));
-        place.want(1, "a", at(5));
+        place.want(1, "a");
+        assert!(!place.wants("a", 6), "it is not said yet from where on");
+        place.is_due("a", at(5));
         place.has_read(at(7));
         place.begin();
         place

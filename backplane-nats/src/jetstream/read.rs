@@ -43,6 +43,7 @@ impl Reader for StreamReader {
                 let (number, from) = (self.consumers, self.read + 1);
                 let opened =
                     Consumer::open(&self.api, &self.stream, number, &[self.part], from).await?;
+                self.stream.standing(&self.api, self.created).await?;
                 self.consumer = Some(opened);
                 continue;
             };

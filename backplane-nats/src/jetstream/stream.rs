@@ -116,10 +116,13 @@ impl Stream {
         }
     }
 
-    /// Where the stream stands.
-    pub(super) async fn standing(&self, api: &Api) -> Result<Standing, LinkError> {
-        let gone = || LinkError::Lost { reason: format!("the stream {} is gone", self.name()) };
-        Ok(standing(&self.ask_for_info(api).await?.ok_or_else(gone)?))
+    /// Where the stream stands, if it is still the one that was made then. A consumer that was made before
+    /// this was asked is of that one.
+    pub(super) async fn standing(&self, api: &Api, created: u64) -> Result<Standing, LinkError> {
+        let info = self.ask_for_info(api).await?;
+        let standing = info.map(|info| standing(&info)).filter(|it| it.created == created);
+        let reason = || format!("the stream {} is gone, or another one", self.name());
+        standing.ok_or_else(|| LinkError::Lost { reason: reason() })
     }
 
     async fn ask_for_info(&self, api: &Api) -> Result<Option<Info>, LinkError> {
