@@ -12,6 +12,12 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::connection::Connection;
 
+/// How long an answer is waited for before the same is asked again.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+
+/// How soon the same is tried again while the servers agree on a leader.
+pub(super) const AGAIN: Duration = Duration::from_millis(50);
+
 /// A connection, and what the client library knows of JetStream.
 #[derive(Debug, Clone)]
 pub(super) struct Api {
@@ -21,7 +27,7 @@ pub(super) struct Api {
 }
 
 impl Api {
-    /// An answer that takes longer than `patience` is none.
+    /// What takes longer than `patience` has failed.
     pub(super) async fn new(connection: Connection, patience: Duration) -> Result<Self, LinkError> {
         let client = connection.client.clone();
         let build = async move { ContextBuilder::new().timeout(patience).build(client) };
@@ -32,6 +38,9 @@ impl Api {
     }
 
     /// Asks, and returns what the servers answer, or what they have against it.
+    ///
+    /// Asks again where no answer comes, as while the servers have no leader: what is asked here may be asked
+    /// more than once.
     pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         operation: &str,
@@ -39,19 +48,33 @@ impl Api {
     ) -> Result<Result<T, Error>, LinkError> {
         let notices = &self.connection.notices;
         let subject = format!("$JS.API.{operation}");
+        let answered = async {
+            loop {
+                let request = self.context.request(operation.to_owned(), question);
+                match tokio::time::timeout(ANSWERED_WITHIN, request).await {
+                    Err(_) => {}
+                    Ok(Ok(Response::Ok(answer))) => return Ok(Ok(answer)),
+                    Ok(Ok(Response::Err { error })) if passes(&error) => {
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                    Ok(Ok(Response::Err { error })) => return Ok(Err(error)),
+                    Ok(Err(error)) => match error.kind() {
+                        RequestErrorKind::TimedOut => {}
+                        RequestErrorKind::NoResponders => {
+                            let reason =
+                                "JetStream is off: turn it on in the server's configuration";
+                            return Err(self.unsuitable(reason));
+                        }
+                        _ => return Err(notices.lost()),
+                    },
+                }
+            }
+        };
         tokio::select! {
             biased;
-            answer = self.context.request(operation.to_owned(), question) => match answer {
-                Ok(Response::Ok(answer)) => Ok(Ok(answer)),
-                Ok(Response::Err { error }) => Ok(Err(error)),
-                Err(error) => Err(match error.kind() {
-                    RequestErrorKind::TimedOut => self.timed_out(),
-                    RequestErrorKind::NoResponders => self.unsuitable(
-                        "JetStream is off: turn it on in the server's configuration",
-                    ),
-                    _ => notices.lost(),
-                }),
-            },
+            answer = tokio::time::timeout(self.patience, answered) => {
+                answer.unwrap_or_else(|_| Err(self.timed_out()))
+            }
             // A question that is not allowed is never answered.
             reason = notices.refuses(&subject) => Err(LinkError::Denied {
                 address: notices.address().to_owned(),
@@ -71,7 +94,7 @@ impl Api {
 
     /// What the servers have against something that every node does.
     pub(super) fn failed(&self, doing: &str, error: &Error) -> LinkError {
-        let reason = format!("{doing}: {}", said(error));
+        let reason = format!("{doing}: {error}");
         if passes(error) { LinkError::Lost { reason } } else { self.unsuitable(reason) }
     }
 }
@@ -85,9 +108,4 @@ pub(super) fn passes(error: &Error) -> bool {
         ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT,
     ];
     passing.contains(&error.error_code())
-}
-
-/// In the servers' words.
-pub(super) fn said(error: &Error) -> String {
-    format!("{error}")
 }

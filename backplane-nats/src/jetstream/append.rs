@@ -13,13 +13,13 @@ use async_nats::{
 };
 use backplane_core::{
     LinkError, Topic,
-    wire::{Batch, Refused},
+    wire::{Batch, Frame, Refused},
 };
 use bytes::Bytes;
 use tokio::{sync::Mutex, task};
 
 use super::{
-    api::{Api, passes, said},
+    api::{AGAIN, Api, passes},
     consumer::TOPIC,
     stream::Stream,
 };
@@ -41,9 +41,18 @@ pub(super) struct Appender {
 /// One frame on its way to the stream.
 struct Entry {
     subject: Subject,
-    headers: HeaderMap,
+    topic: Topic,
+    /// By which the servers know it again.
+    id: Option<String>,
     frame: Bytes,
     envelopes: Vec<usize>,
+}
+
+/// What becomes of an entry that was not stored.
+enum Fate {
+    Refused(Arc<str>),
+    /// No server has the stream, or none of them leads it at present.
+    NotTaken,
 }
 
 impl Appender {
@@ -55,7 +64,7 @@ impl Appender {
     ///
     /// All of it is on its way at once, but for a topic of which it has several frames: each of these waits
     /// for the answer to the one before. Where the stream moves to another server, what is on its way may get
-    /// lost in the middle, and then nothing behind it is stored before it is written again.
+    /// lost in the middle, and then nothing behind it may be stored before it.
     pub(super) async fn write(&self, batch: &Batch) -> Result<Vec<Refused<usize>>, LinkError> {
         // A yield for fairness before its place is taken would let the next one pass.
         let mut refused = task::unconstrained(self.write_in_turn(batch)).await?;
@@ -67,8 +76,15 @@ impl Appender {
         let rounds = self.rounds(batch);
         let _turn = self.turn.lock().await;
         let mut refused = Vec::new();
-        for round in rounds {
-            self.append(round, &mut refused).await?;
+        for mut round in rounds {
+            loop {
+                round = self.append(round, &mut refused).await?;
+                if round.is_empty() {
+                    break;
+                }
+                // For as long as the node lets a batch take.
+                tokio::time::sleep(AGAIN).await;
+            }
         }
         Ok(refused)
     }
@@ -80,89 +96,85 @@ impl Appender {
         let mut rounds: Vec<Vec<Entry>> = Vec::new();
         let mut earlier: HashMap<Topic, usize> = HashMap::with_capacity(frames.len());
         for frame in frames {
-            let round = earlier.entry(frame.topic.clone()).or_default();
+            let id = batch.id_of(&frame);
+            let Frame { topic, bytes: frame, envelopes } = frame;
+            let part = topic.part_of(self.stream.parts);
+            let subject = self.stream.subjects.part(part).into();
+            let round = earlier.entry(topic.clone()).or_default();
             if rounds.len() == *round {
                 rounds.push(Vec::new());
             }
-            rounds[*round].push(self.entry(
-                batch.id_of(&frame),
-                frame.topic,
-                frame.bytes,
-                frame.envelopes,
-            ));
+            rounds[*round].push(Entry { subject, topic, id, frame, envelopes });
             *round += 1;
         }
         rounds
     }
 
-    fn entry(
-        &self,
-        id: Option<String>,
-        topic: Topic,
-        frame: Bytes,
-        envelopes: Vec<usize>,
-    ) -> Entry {
-        let mut headers = HeaderMap::new();
-        headers.insert(TOPIC, subject::channel(&topic));
-        if let Some(id) = id {
-            headers.insert(NATS_MESSAGE_ID, id);
-        }
-        let subject = self.stream.subjects.part(topic.part_of(self.stream.parts)).into();
-        Entry { subject, headers, frame, envelopes }
-    }
-
-    /// Appends these, and waits until each is stored or refused.
+    /// Appends these, and waits until each is stored or refused. Returns those that no server has taken.
     async fn append(
         &self,
         round: Vec<Entry>,
         refused: &mut Vec<Refused<usize>>,
-    ) -> Result<(), LinkError> {
+    ) -> Result<Vec<Entry>, LinkError> {
         let notices = &self.api.connection.notices;
-        let mut refuse = |envelopes: Vec<usize>, reason: Arc<str>| {
-            let each = envelopes.into_iter();
+        let mut refuse = |entry: Entry, reason: Arc<str>| {
+            let each = entry.envelopes.into_iter();
             refused.extend(each.map(|what| Refused { what, reason: Arc::clone(&reason) }));
         };
         let mut answers = Vec::with_capacity(round.len());
-        for Entry { subject, headers, frame, envelopes } in round {
-            if let Some(reason) = notices.unpublishable(&subject) {
-                refuse(envelopes, reason);
+        let mut not_taken = Vec::new();
+        for entry in round {
+            if let Some(reason) = notices.unpublishable(&entry.subject) {
+                refuse(entry, reason);
                 continue;
             }
-            let message = PublishMessage::build().headers(headers).payload(frame);
-            match self.api.context.send_publish(subject.clone(), message).await {
-                Ok(answer) => answers.push((subject, envelopes, answer)),
-                Err(error) => refuse(envelopes, self.refusal(&error)?),
+            match self.api.context.send_publish(entry.subject.clone(), entry.message()).await {
+                Ok(answer) => answers.push((entry, answer)),
+                Err(error) => match self.fate(&error)? {
+                    Fate::Refused(reason) => refuse(entry, reason),
+                    Fate::NotTaken => not_taken.push(entry),
+                },
             }
         }
-        for (subject, envelopes, answer) in answers {
-            tokio::select! {
+        for (entry, answer) in answers {
+            let fate = tokio::select! {
                 biased;
-                answer = answer.into_future() => {
-                    if let Err(error) = answer {
-                        refuse(envelopes, self.refusal(&error)?);
-                    }
-                }
+                answer = answer.into_future() => match answer {
+                    Ok(_) => continue,
+                    Err(error) => self.fate(&error)?,
+                },
                 // What is not allowed is never answered.
-                reason = notices.refuses(&subject) => refuse(envelopes, reason),
+                reason = notices.refuses(&entry.subject) => Fate::Refused(reason),
+            };
+            match fate {
+                Fate::Refused(reason) => refuse(entry, reason),
+                Fate::NotTaken => not_taken.push(entry),
             }
         }
-        Ok(())
+        Ok(not_taken)
     }
 
-    /// Why one entry is refused; or what it says of the connection.
-    fn refusal(&self, error: &PublishError) -> Result<Arc<str>, LinkError> {
-        match error.kind() {
-            PublishErrorKind::BrokenPipe => Err(self.api.connection.notices.lost()),
-            PublishErrorKind::TimedOut => Err(self.api.timed_out()),
-            PublishErrorKind::StreamNotFound => {
-                let reason = "no server has the stream, or none leads it at present".to_owned();
-                Err(LinkError::Lost { reason })
-            }
-            _ => match error.source().and_then(|it| it.downcast_ref::<jetstream::Error>()) {
-                Some(error) if passes(error) => Err(LinkError::Lost { reason: said(error) }),
-                Some(error) => Ok(said(error).into()),
-                None => Ok(error.to_string().into()),
-            },
+    /// What becomes of an entry; or what that says of the connection.
+    fn fate(&self, error: &PublishError) -> Result<Fate, LinkError> {
+        let own = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+        match (error.kind(), own) {
+            (PublishErrorKind::BrokenPipe, _) => Err(self.api.connection.notices.lost()),
+            (PublishErrorKind::TimedOut, _) => Err(self.api.timed_out()),
+            (PublishErrorKind::StreamNotFound, _) => Ok(Fate::NotTaken),
+            (_, Some(own)) if passes(own) => Ok(Fate::NotTaken),
+            (_, Some(own)) => Ok(Fate::Refused(own.to_string().into())),
+            (_, None) => Ok(Fate::Refused(error.to_string().into())),
         }
+    }
+}
+
+impl Entry {
+    fn message(&self) -> PublishMessage {
+        let mut headers = HeaderMap::new();
+        headers.insert(TOPIC, subject::channel(&self.topic));
+        if let Some(id) = &self.id {
+            headers.insert(NATS_MESSAGE_ID, &**id);
+        }
+        PublishMessage::build().headers(headers).payload(self.frame.clone())
     }
 }

@@ -131,6 +131,10 @@ impl Follower {
         let mut uninterested = 0;
         for found in found {
             let (part, sequence) = (found.part, found.at.sequence);
+            if self.place.read() >= Some(sequence) {
+                // A server that did not have it yet when the consumer was made begins before it.
+                continue;
+            }
             // What somebody else has written there is counted as what it is.
             let due = found.channel().is_none_or(|it| self.place.wants(it, sequence));
             if !due {

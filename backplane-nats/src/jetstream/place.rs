@@ -22,8 +22,8 @@ pub(super) struct Place {
 #[derive(Debug, Clone, Copy)]
 struct Due {
     part: u32,
-    /// The sequence behind which it is.
-    behind: u64,
+    /// The sequence behind which it is; none as long as that is not known.
+    behind: Option<u64>,
 }
 
 impl Place {
@@ -40,9 +40,10 @@ impl Place {
 
     /// A new connection: nothing is wanted until it is asked for.
     pub(super) fn begin(&mut self) {
-        // What was not asked for on the last connection was not given up either.
+        // What was not asked for on the last connection was not given up either. What it did not get to the
+        // end of is asked for anew.
         let before = std::mem::take(&mut self.wanted);
-        self.before.extend(before);
+        self.before.extend(before.into_iter().filter(|(_, due)| due.behind.is_some()));
         self.interest.fill(0);
     }
 
@@ -76,7 +77,9 @@ impl Place {
 
     fn go_on_behind(&mut self, at: At) {
         self.read = Some(at);
-        self.before.values_mut().for_each(|due| due.behind = due.behind.min(at.sequence));
+        for due in self.before.values_mut() {
+            due.behind = due.behind.map(|behind| behind.min(at.sequence));
+        }
     }
 
     /// The place behind which a channel is due. What was wanted on the connection before still is, until all
@@ -87,7 +90,7 @@ impl Place {
 
     /// Whether an entry of this channel is wanted.
     pub(super) fn wants(&self, channel: &str, sequence: u64) -> bool {
-        self.due(channel).is_some_and(|due| sequence > due.behind)
+        self.due(channel).and_then(|due| due.behind).is_some_and(|behind| sequence > behind)
     }
 
     /// This entry was handed over, or is not wanted.
@@ -104,13 +107,13 @@ impl Place {
 
     /// Wants a channel, from a place that [`is_due`](Self::is_due) says.
     pub(super) fn want(&mut self, part: u32, channel: &str) {
-        self.insert(channel.into(), Due { part, behind: u64::MAX });
+        self.insert(channel.into(), Due { part, behind: None });
     }
 
     /// Wants a channel from behind this entry.
     pub(super) fn is_due(&mut self, channel: &str, end: At) {
         if let Some(due) = self.wanted.get_mut(channel) {
-            due.behind = end.sequence;
+            due.behind = Some(end.sequence);
         }
     }
 
@@ -182,6 +185,16 @@ mod tests {
         assert!(place.wants("a", 6) && !place.wants("a", 5) && place.is_settled());
         place.give_up("a");
         assert!(place.parts().is_empty());
+    }
+
+    #[test]
+    fn what_a_connection_did_not_get_to_the_end_of_is_asked_for_anew() {
+        let mut place = place();
+        place.want(2, "b");
+        assert_eq!(place.parts(), [1, 2]);
+        place.begin();
+        assert_eq!(place.parts(), [1]);
+        assert!(place.want_again("a") && !place.want_again("b"));
     }
 
     #[test]

@@ -59,8 +59,9 @@ impl Reader for StreamReader {
             let mut entries = Vec::new();
             for found in found {
                 let sequence = found.at.sequence;
-                self.read = sequence;
-                if found.channel() == Some(&self.channel) {
+                let is_new = sequence > self.read;
+                self.read = self.read.max(sequence);
+                if is_new && found.channel() == Some(&self.channel) {
                     let offset = Stream::offset(self.part, self.created, sequence);
                     entries.push(Entry::Frame { bytes: found.frame, offset });
                 }

@@ -10,7 +10,7 @@ use backplane_core::{LinkError, Offset};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    api::{Api, said},
+    api::Api,
     config::{JetStreamConfig, Storage},
 };
 use crate::subject::Subjects;
@@ -153,7 +153,7 @@ impl Stream {
             Ok(found) => Ok(Some(found.message.time.unix_timestamp_nanos())),
             Err(error) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
             Err(error) => {
-                tracing::debug!(reason = said(&error), "an entry of the stream is not to be had");
+                tracing::debug!(%error, "an entry of the stream is not to be had");
                 Ok(None)
             }
         }
