@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use async_nats::{Client, Subscriber};
+use async_nats::{Client, Subscriber, connection::State};
 use backplane_core::{LinkError, wire::Inbound};
 use futures_util::StreamExt;
 use tokio::sync::oneshot;
@@ -64,7 +64,14 @@ impl Servers {
         Err(failed)
     }
 
-    async fn connect_to(
+    /// The other servers of the cluster that this is a connection to one of.
+    pub(crate) fn others(&self, connection: &Connection) -> Vec<Server> {
+        let urls = connection.client.server_info().connect_urls;
+        let servers = urls.iter().filter_map(|address| address.parse::<Server>().ok());
+        servers.filter(|server| server.to_string() != connection.notices.address()).collect()
+    }
+
+    pub(crate) async fn connect_to(
         &self,
         server: &Server,
         inbound: Option<&Inbound>,
@@ -121,6 +128,11 @@ impl Connection {
         let fences = Arc::new(Fences::new(inbox.clone().into()));
         thread.spawn(keep(subscriber, Arc::clone(&fences), Arc::clone(&notices)));
         Ok(Self { client, subjects, notices, inbox, fences, thread })
+    }
+
+    /// Whether it has not ended, as far as is known here.
+    pub(crate) fn is_open(&self) -> bool {
+        self.client.connection_state() == State::Connected
     }
 
     /// Sends a fence behind all that the client was given.

@@ -226,7 +226,7 @@ impl Options {
 }
 
 /// A server's host and port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Server {
     host: String,
     port: u16,

@@ -3,12 +3,13 @@
 //!
 //! `cargo bench -p backplane-tests --bench transport [-- --messages 400000 --repeats 7 --only repaired]`
 //!
-//! `--only` leaves out whoever's name does not contain it.
+//! `--only` leaves out whoever's name does not contain it, `--broker` (`redis`, `jetstream`) the other brokers.
 //! Each run publishes all messages as fast as it may and ends when the last has been delivered.
 //! Contenders take turns within each repeat, so that whatever else the machine does meets all of
 //! them; the medians are shown. To add one, implement [`Contender`] and list it in `contenders`.
 
 use std::{
+    collections::VecDeque,
     error::Error,
     fs,
     num::NonZero,
@@ -19,12 +20,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_nats::jetstream::{self, consumer::push, stream::Config};
 use async_trait::async_trait;
 use backplane_core::{
     Backplane, Envelope, Event, Link, Node, PublishError, Sink, Subscription, Ticket, Topic,
 };
+use backplane_nats::JetStreamConfig;
 use backplane_redis::RedisConfig;
-use backplane_tests::brokers::{Broker, Redis, RedisFlavour, RedisOptions};
+use backplane_tests::brokers::{
+    Broker, Nats, NatsFlavour, NatsOptions, Redis, RedisFlavour, RedisOptions,
+};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use rustix::time::{ClockId, clock_gettime};
@@ -60,10 +65,18 @@ fn main() -> Result<(), Failure> {
     let messages = number("--messages")?.unwrap_or(200_000);
     let repeats = number("--repeats")?.unwrap_or(7).max(1);
     let only = option("--only").unwrap_or_default();
+    let brokers = option("--broker").unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         print_machine();
-        for mut group in [redis().await?] {
+        let mut groups = Vec::new();
+        if "redis".contains(&brokers) {
+            groups.push(redis().await?);
+        }
+        if "jetstream".contains(&brokers) {
+            groups.push(jetstream().await?);
+        }
+        for mut group in groups {
             group.contenders.retain(|contender| contender.name().contains(&only));
             println!(
                 "\n{}: {messages} messages of {} bytes, median of {repeats} runs",
@@ -104,6 +117,24 @@ async fn redis() -> Result<Group, Failure> {
         Box::new(Nodes::redis(&broker.url(), BARE, Style::Queued { topics: 4096 }).await?),
         Box::new(Nodes::redis(&broker.url(), REPAIRED, Style::Queued { topics: 4096 }).await?),
         Box::new(Nodes::redis(&broker.url(), REPAIRED, Style::Awaited).await?),
+    ];
+    Ok(Group { broker, contenders })
+}
+
+async fn jetstream() -> Result<Group, Failure> {
+    let broker = Nats::start(NatsFlavour::Nats2_15, NatsOptions::default().jetstream()).await?;
+    let nodes = async |layer, topics| {
+        Nodes::jetstream(&broker.url(), layer, Style::Queued { topics }).await
+    };
+    let contenders: Vec<Box<dyn Contender>> = vec![
+        Box::new(PlainJetStream::start(&broker.url()).await?),
+        Box::new(nodes(BARE, 1).await?),
+        Box::new(nodes(REPAIRED, 1).await?),
+        Box::new(nodes(BARE, 64).await?),
+        Box::new(nodes(REPAIRED, 64).await?),
+        Box::new(nodes(BARE, 4096).await?),
+        Box::new(nodes(REPAIRED, 4096).await?),
+        Box::new(Nodes::jetstream(&broker.url(), REPAIRED, Style::Awaited).await?),
     ];
     Ok(Group { broker, contenders })
 }
@@ -179,11 +210,12 @@ fn print_machine() {
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     println!(
-        "{} × {}, kernel {}; {}, {}",
+        "{} × {}, kernel {}; {}, {}, {}",
         std::thread::available_parallelism().map_or(0, NonZero::get),
         model.map_or("a processor without a name", |(_, model)| model.trim()),
         kernel.trim(),
         locked("redis"),
+        locked("async-nats"),
         locked("tokio"),
     );
 }
@@ -308,6 +340,71 @@ impl Drop for PlainRedis {
     }
 }
 
+/// The client library as its documentation shows it: acknowledgements are awaited later, and an ordered
+/// consumer reads.
+struct PlainJetStream {
+    context: jetstream::Context,
+    counter: Arc<Counter>,
+    reader: JoinHandle<()>,
+}
+
+impl PlainJetStream {
+    const NAME: &str = "plain";
+
+    async fn start(url: &str) -> Result<Self, Failure> {
+        let context = jetstream::new(async_nats::connect(url).await?);
+        let name = Self::NAME.to_owned();
+        let config = Config { subjects: vec![name.clone()], name, ..Config::default() };
+        let stream = context.create_stream(config).await?;
+        let reading = jetstream::new(async_nats::connect(url).await?);
+        let reading = reading.get_stream(stream.cached_info().config.name.clone()).await?;
+        let deliver_subject = "plain_inbox".to_owned();
+        let config = push::OrderedConfig { deliver_subject, ..push::OrderedConfig::default() };
+        let mut messages = reading.create_consumer(config).await?.messages().await?;
+        let counter = Arc::new(Counter::default());
+        let counting = Arc::clone(&counter);
+        let reader = tokio::spawn(async move {
+            while let Some(Ok(message)) = messages.next().await {
+                if message.payload.len() == BODY.len() {
+                    counting.add();
+                }
+            }
+        });
+        Ok(Self { context, counter, reader })
+    }
+}
+
+#[async_trait]
+impl Contender for PlainJetStream {
+    fn name(&self) -> String {
+        format!("async-nats crate, {IN_FLIGHT} in flight")
+    }
+
+    async fn run(&self, messages: u64) -> Result<(), Failure> {
+        self.counter.expect(messages);
+        let mut answers = VecDeque::with_capacity(IN_FLIGHT);
+        for _ in 0..messages {
+            if answers.len() == IN_FLIGHT
+                && let Some(oldest) = answers.pop_front()
+            {
+                IntoFuture::into_future(oldest).await?;
+            }
+            answers.push_back(self.context.publish(Self::NAME, BODY[..].into()).await?);
+        }
+        for answer in answers {
+            answer.await?;
+        }
+        self.counter.enough().await;
+        Ok(())
+    }
+}
+
+impl Drop for PlainJetStream {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
 /// Two nodes of a backplane.
 struct Nodes {
     name: &'static str,
@@ -336,6 +433,17 @@ impl Nodes {
     ) -> Result<Self, Failure> {
         let url = format!("{url}?{options}");
         let node = || RedisConfig::from_url(&url).and_then(RedisConfig::start);
+        Self::start(name, node()?, node()?, style).await
+    }
+
+    async fn jetstream(
+        url: &str,
+        (name, options): (&'static str, &str),
+        style: Style,
+    ) -> Result<Self, Failure> {
+        let url = url.replacen("nats:", "nats+jetstream:", 1);
+        let url = format!("{url}?entries=100000000&{options}");
+        let node = || JetStreamConfig::from_url(&url).and_then(JetStreamConfig::start);
         Self::start(name, node()?, node()?, style).await
     }
 

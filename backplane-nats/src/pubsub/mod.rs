@@ -9,6 +9,7 @@ mod publish;
 mod receive;
 mod subscribe;
 mod wire;
+mod witness;
 
 pub(crate) use receive::kept;
 pub(crate) use wire::{LARGEST_BODY, PubSubWire};

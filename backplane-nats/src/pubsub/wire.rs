@@ -8,7 +8,7 @@ use backplane_core::{
 };
 use tokio::task::JoinSet;
 
-use super::{publish::Publisher, receive::Inflow, subscribe::Routes};
+use super::{publish::Publisher, receive::Inflow, subscribe::Routes, witness::Witnesses};
 use crate::{
     connection::{Connection, Servers},
     notices::Notices,
@@ -24,12 +24,12 @@ const DOUBT_EVERY: Duration = Duration::from_millis(100);
 /// Connects to one of some servers.
 #[derive(Debug)]
 pub(crate) struct PubSubWire {
-    servers: Servers,
+    servers: Arc<Servers>,
 }
 
 impl PubSubWire {
-    pub(crate) const fn new(servers: Servers) -> Self {
-        Self { servers }
+    pub(crate) fn new(servers: Servers) -> Self {
+        Self { servers: Arc::new(servers) }
     }
 }
 
@@ -57,7 +57,13 @@ impl Wire for PubSubWire {
         let mut tasks = JoinSet::new();
         tasks.spawn(reader.run());
         tasks.spawn(doubt(Arc::clone(&connection.notices)));
-        Ok(PubSubSession { connection, publisher: Publisher::default(), routes, _tasks: tasks })
+        Ok(PubSubSession {
+            connection,
+            publisher: Publisher::default(),
+            routes,
+            witnesses: Witnesses::new(Arc::clone(&self.servers)),
+            _tasks: tasks,
+        })
     }
 }
 
@@ -67,6 +73,7 @@ pub(crate) struct PubSubSession {
     connection: Connection,
     publisher: Publisher,
     routes: Routes,
+    witnesses: Witnesses,
     /// What calls the sinks, and so runs where the node does. Ended when dropped.
     _tasks: JoinSet<()>,
 }
@@ -88,7 +95,9 @@ impl Session for PubSubSession {
     }
 
     async fn subscribe(&self, topics: &[Topic]) -> Result<Vec<Refused<Topic>>, LinkError> {
-        self.routes.subscribe(topics, &self.connection).await
+        let refused = self.routes.subscribe(topics, &self.connection).await?;
+        self.witnesses.know(&self.connection).await?;
+        Ok(refused)
     }
 
     async fn unsubscribe(&self, topics: &[Topic]) -> Result<(), LinkError> {
