@@ -28,8 +28,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A connection to each other server of the cluster, to see that it knows of a subscription.
 ///
-/// A server tells the others of its clients' subscriptions one after the other, in their order. So once it
-/// passes on what another server gets for the newest one, that knows of all before it.
+/// A server tells the others of one client's subscriptions one after the other, in their order. So once
+/// another server passes on what it gets for the newest one, it knows of all before it. But for one that
+/// another client of the same server asked for at the same moment: that client's news may be a little later,
+/// which is why everybody is asked twice.
 #[derive(Debug)]
 pub(super) struct Witnesses {
     servers: Arc<Servers>,
@@ -59,7 +61,11 @@ impl Witnesses {
         if witnesses.is_empty() {
             return Ok(());
         }
-        let asked = tokio::time::timeout(TOLD_WITHIN, self.ask(&witnesses, connection)).await;
+        let twice = async {
+            self.ask(&witnesses, connection).await?;
+            self.ask(&witnesses, connection).await
+        };
+        let asked = tokio::time::timeout(TOLD_WITHIN, twice).await;
         asked.unwrap_or_else(|_| {
             tracing::warn!(
                 "another server of the cluster does not pass on what is subscribed here"
