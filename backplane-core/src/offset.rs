@@ -22,7 +22,7 @@ pub struct Offset {
     part: u32,
     /// Its entry in that part, as the transport counts: most have one number.
     entry: (u64, u64),
-    /// Its place in that entry: a bundle holds several envelopes.
+    /// Its place in that entry, which may hold several frames, each of several envelopes.
     index: u32,
 }
 
@@ -51,6 +51,13 @@ impl Offset {
         Self { part, entry, index: 0 }
     }
 
+    /// The first envelope of one of the frames of this entry of this part.
+    #[must_use]
+    pub const fn of_frame(part: u32, entry: (u64, u64), frame: u16) -> Self {
+        // No bundle holds as many envelopes as there are numbers between two frames.
+        Self { part, entry, index: (frame as u32) << 16 }
+    }
+
     /// Behind every envelope of this entry of this part.
     #[must_use]
     pub const fn end_of(part: u32, entry: (u64, u64)) -> Self {
@@ -69,9 +76,9 @@ impl Offset {
         self.entry
     }
 
-    /// The envelope at this place of the same entry.
+    /// The envelope at this place of the same frame.
     pub(crate) const fn at(self, index: u32) -> Self {
-        Self { index, ..self }
+        Self { index: self.index.saturating_add(index), ..self }
     }
 }
 
@@ -115,6 +122,11 @@ mod tests {
         let offset = Offset::new(1, (5, 2));
         assert!(offset < offset.at(1) && offset.at(1) < Offset::new(1, (5, 3)));
         assert!(Offset::new(1, (5, 3)) < Offset::new(1, (6, 0)));
+        let second = Offset::of_frame(1, (5, 2), 1);
+        assert!(offset.at(1000) < second && second < second.at(1));
+        assert!(
+            Offset::of_frame(1, (5, 2), u16::MAX).at(u16::MAX.into()) <= Offset::end_of(1, (5, 2))
+        );
         assert_eq!(offset.partial_cmp(&Offset::new(2, (5, 2))), None);
     }
 

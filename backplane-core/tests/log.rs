@@ -135,6 +135,26 @@ async fn what_the_log_has_dropped_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_log_has_dropped_is_known_without_its_origin() {
+    let log = Log::default();
+    let ((sender, _), (receiver, link)) = (node(&log).await, node(&log).await);
+    let (heard, _subscription) = listen(&receiver).await;
+    publish(&sender, 0..2).await;
+    heard.until("1").await;
+    link.hold(true);
+    link.drop_next(1);
+    publish(&sender, 2..3).await;
+    // Its watermark stands in the log when it is gone.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    drop(sender);
+    link.hold(false);
+    let begun = tokio::time::Instant::now();
+    assert_eq!(heard.until("gap of Some(1)").await, ["0", "1", "gap of Some(1)"]);
+    // Nobody was asked, and nobody's answer was waited for.
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_topic_is_read_from_any_position() {
     let log = Log::default();
     let ((one, _), (two, _)) = (node(&log).await, node(&log).await);

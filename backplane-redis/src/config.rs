@@ -4,10 +4,12 @@ use backplane_core::{ConnectError, Node, NodeOptions, wire::Wire};
 
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
-use crate::{channel::Channels, endpoint::Endpoint, pubsub::RedisWire};
+use crate::{channel::Channels, locate::Locator, pubsub::RedisWire};
 
 /// The port of a Redis server that names none.
 pub(crate) const DEFAULT_PORT: u16 = 6379;
+/// The port of a sentinel that names none.
+pub(crate) const SENTINEL_PORT: u16 = 26_379;
 
 /// The longest prefix, in bytes: as long as a hub's name.
 const LONGEST_PREFIX: usize = backplane_core::LONGEST_HUB;
@@ -31,6 +33,9 @@ pub struct RedisConfig {
     pub host: String,
     /// The server's port. Default 6379, as Redis has it.
     pub port: u16,
+    /// Who knows which server is the master. Default nobody: the server is at `host` and `port`, which
+    /// play no role otherwise.
+    pub sentinels: Option<Sentinels>,
     /// The ACL user. Default none: the server's `default` user.
     pub user: Option<String>,
     /// The user's password. Default none.
@@ -45,6 +50,31 @@ pub struct RedisConfig {
     pub tls: Option<Tls>,
     /// What every transport's node has in common.
     pub node: NodeOptions,
+}
+
+/// The sentinels that watch over a master and its replicas.
+///
+/// For each connection a node asks them which server is the master, and connects to that. It hears of a
+/// failover from them, and leaves a server that is no master any more, even one that goes on answering.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Sentinels {
+    /// What the sentinels call the master with its replicas.
+    pub service: String,
+    /// Host and port of each. As many as there are: a node believes the newest answer of more than half.
+    pub servers: Vec<(String, u16)>,
+    /// The ACL user of the sentinels. Default none.
+    pub user: Option<String>,
+    /// The password of the sentinels. Default none.
+    pub password: Option<String>,
+}
+
+impl Sentinels {
+    /// Sentinels that ask nobody who they are.
+    #[must_use]
+    pub fn new(service: impl Into<String>, servers: Vec<(String, u16)>) -> Self {
+        Self { service: service.into(), servers, user: None, password: None }
+    }
 }
 
 /// Which version of the Redis protocol to speak.
@@ -65,6 +95,7 @@ impl Default for RedisConfig {
         Self {
             host: "127.0.0.1".to_owned(),
             port: DEFAULT_PORT,
+            sentinels: None,
             user: None,
             password: None,
             prefix: "backplane".to_owned(),
@@ -77,17 +108,19 @@ impl Default for RedisConfig {
 }
 
 impl RedisConfig {
-    /// Reads `redis://[[user][:password]@]host[:port][/database][?option=value&…]`, or the same with
-    /// `rediss:` for TLS.
+    /// Reads `redis://[[user][:password]@]host[:port][/database][?option=value&…]`, or
+    /// `redis+sentinel://[[user][:password]@]sentinel[:port][,sentinel[:port]…]/service[?option=value&…]`;
+    /// or the same with `rediss:` and `rediss+sentinel:` for TLS, with servers and sentinels.
     ///
-    /// User, password and values are percent-decoded. Pub/sub knows no databases: the number is
+    /// User and password are those of the server. User, password and values are percent-decoded. Pub/sub knows no databases: the number is
     /// taken, so that a URL can be shared with other clients, and plays no role. Options:
     ///
     /// | option | value |
     /// |---|---|
     /// | `prefix` | see [`prefix`](Self::prefix) |
     /// | `protocol` | `auto`, `resp2` or `resp3` |
-    /// | `ca`, `cert`, `key` | PEM files, with `rediss:` only: see `Tls` |
+    /// | `ca`, `cert`, `key` | PEM files, with TLS only: see `Tls` |
+    /// | `sentinel_user`, `sentinel_password` | with sentinels only: see [`Sentinels`] |
     /// | `name`, `repair`, `outage` | see [`NodeOptions::from_query`] |
     ///
     /// # Errors
@@ -124,10 +157,15 @@ impl RedisConfig {
     pub fn wire(self) -> Result<impl Wire, ConnectError> {
         self.check()?;
         let channels = Channels::new(&self.prefix);
-        Ok(RedisWire::new(Endpoint::new(&self)?, self.protocol, channels))
+        Ok(RedisWire::new(Locator::new(&self)?, self.protocol, channels))
     }
 
     pub(crate) fn check(&self) -> Result<(), ConnectError> {
+        if self.sentinels.as_ref().is_some_and(|it| it.servers.is_empty() || it.service.is_empty())
+        {
+            let reason = "name at least one, and what they call the service".to_owned();
+            return Err(ConnectError::Option { option: "sentinels".to_owned(), reason });
+        }
         let length = self.prefix.len();
         if (1..=LONGEST_PREFIX).contains(&length) {
             return Ok(());
@@ -147,6 +185,7 @@ impl fmt::Debug for RedisConfig {
         config
             .field("host", &self.host)
             .field("port", &self.port)
+            .field("sentinels", &self.sentinels)
             .field("user", &self.user)
             .field("password", &self.password.as_ref().map(|_| "(hidden)"))
             .field("prefix", &self.prefix)
@@ -157,15 +196,35 @@ impl fmt::Debug for RedisConfig {
     }
 }
 
+impl fmt::Debug for Sentinels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sentinels")
+            .field("service", &self.service)
+            .field("servers", &self.servers)
+            .field("user", &self.user)
+            .field("password", &self.password.as_ref().map(|_| "(hidden)"))
+            .finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn debug_hides_the_password() {
-        let config = RedisConfig::from_url("redis://ann:s3cret@localhost").unwrap();
-        let shown = format!("{config:?}");
-        assert!(shown.contains("ann") && !shown.contains("s3cret"), "{shown}");
+    fn debug_hides_passwords() {
+        let url =
+            "redis+sentinel://ann:s3cret@localhost/main?sentinel_password=s3cret&sentinel_user=bob";
+        let shown = format!("{:?}", RedisConfig::from_url(url).unwrap());
+        assert!(shown.contains("ann") && shown.contains("bob"), "{shown}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
+    fn sentinels_are_somewhere() {
+        let sentinels = Some(Sentinels::new("main", Vec::new()));
+        let config = RedisConfig { sentinels, ..RedisConfig::default() };
+        assert!(config.start().unwrap_err().to_string().contains("sentinels"));
     }
 
     #[test]

@@ -33,10 +33,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Reads the files that the configuration names.
     pub(crate) fn new(config: &RedisConfig) -> Result<Self, ConnectError> {
-        let address = match config.host.as_str() {
-            host if host.contains(':') => format!("[{host}]:{}", config.port),
-            host => format!("{host}:{}", config.port),
-        };
+        let address = shown(&config.host, config.port);
         let info = ConnectionAddr::Tcp(config.host.clone(), config.port)
             .into_connection_info()
             .map_err(|error| ConnectError::Url { reason: error.to_string() })?;
@@ -45,8 +42,26 @@ impl Endpoint {
             Some(tls) => tls.connection_info(&config.host, config.port)?,
             None => info,
         };
-        let info = info.set_tcp_settings(tcp_settings()).set_redis_settings(credentials(config));
+        let login = credentials(config.user.as_deref(), config.password.as_deref());
+        let info = info.set_tcp_settings(tcp_settings()).set_redis_settings(login);
         Ok(Self { info, address })
+    }
+
+    /// The same at another address.
+    pub(crate) fn at(&self, host: &str, port: u16) -> Self {
+        let address = match self.info.addr().clone() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure, tls_params }
+            }
+            _ => ConnectionAddr::Tcp(host.to_owned(), port),
+        };
+        Self { info: self.info.clone().set_addr(address), address: shown(host, port) }
+    }
+
+    /// The same for another user.
+    pub(crate) fn with_login(&self, user: Option<&str>, password: Option<&str>) -> Self {
+        let info = self.info.clone().set_redis_settings(credentials(user, password));
+        Self { info, address: self.address.clone() }
     }
 
     /// Host and port as configured.
@@ -114,16 +129,21 @@ fn tcp_settings() -> TcpSettings {
     settings
 }
 
-fn credentials(config: &RedisConfig) -> RedisConnectionInfo {
+/// Host and port for messages.
+pub(crate) fn shown(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn credentials(user: Option<&str>, password: Option<&str>) -> RedisConnectionInfo {
     // A greeting of one command only: a server that answers with an error and hangs up, as a full one
     // does, would be taken for one that only hangs up.
     let info = RedisConnectionInfo::default().set_skip_set_lib_name();
-    match (&config.user, &config.password) {
+    match (user, password) {
         (None, None) => info,
         (None, Some(password)) => info.set_password(password),
         // A user without a password still has to say who it is; such a user takes any.
         (Some(user), password) => {
-            info.set_username(user).set_password(password.as_deref().unwrap_or_default())
+            info.set_username(user).set_password(password.unwrap_or_default())
         }
     }
 }

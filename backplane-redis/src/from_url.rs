@@ -4,31 +4,48 @@ use backplane_core::{ConnectError, NodeOptions};
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-use crate::{Protocol, RedisConfig, StreamsConfig, config::DEFAULT_PORT};
+use crate::{
+    Protocol, RedisConfig, Sentinels, ShardedConfig, StreamsConfig,
+    config::{DEFAULT_PORT, SENTINEL_PORT},
+};
 
 const SHAPE: &str = "redis://user:password@host:port?prefix=name";
+const SENTINEL_SHAPE: &str = "redis+sentinel://user:password@sentinel,sentinel,sentinel/service";
 const OPTIONS: [&str; 5] = ["prefix", "protocol", "ca", "cert", "key"];
-const OF_STREAMS: [&str; 3] = ["parts", "entries", "age"];
+const OF_SENTINELS: [&str; 2] = ["sentinel_user", "sentinel_password"];
+const OF_STREAMS: [&str; 4] = ["parts", "entries", "age", "replicas"];
 
-/// The schemes of Pub/Sub, without and with encryption.
-const PUBSUB: [&str; 2] = ["redis", "rediss"];
-const STREAMS: [&str; 2] = ["redis+streams", "rediss+streams"];
+/// The schemes of one way to use servers, each without and with encryption.
+struct Schemes {
+    at: [&'static str; 2],
+    /// None where sentinels play no role.
+    sentinel: Option<[&'static str; 2]>,
+}
+
+const PUBSUB: Schemes =
+    Schemes { at: ["redis", "rediss"], sentinel: Some(["redis+sentinel", "rediss+sentinel"]) };
+const STREAMS: Schemes = Schemes {
+    at: ["redis+streams", "rediss+streams"],
+    sentinel: Some(["redis+sentinel+streams", "rediss+sentinel+streams"]),
+};
+const SHARDED: Schemes = Schemes { at: ["redis+sharded", "rediss+sharded"], sentinel: None };
 
 /// Reads a URL of Pub/Sub. No message repeats a part of it that may hold the password.
 pub(crate) fn parse(text: &str) -> Result<RedisConfig, ConnectError> {
-    parse_as(text, PUBSUB, &OPTIONS, |_, _| Ok(false))
+    parse_as(text, &PUBSUB, &OPTIONS, |_, _| Ok(false))
 }
 
 /// Reads a URL of Streams.
 pub(crate) fn parse_streams(text: &str) -> Result<StreamsConfig, ConnectError> {
     let mut config = StreamsConfig::default();
     let options = [&OPTIONS[..], &OF_STREAMS].concat();
-    config.server = parse_as(text, STREAMS, &options, |option, value| {
+    config.server = parse_as(text, &STREAMS, &options, |option, value| {
         let number = || value.parse::<u64>().map_err(|_| bad_option(option, "it is not a number"));
         match option {
             "parts" => config.parts = u32::try_from(number()?).unwrap_or(u32::MAX),
             "entries" => config.entries = number()?,
             "age" => config.age = Duration::from_secs(number()?),
+            "replicas" => config.replicas = u32::try_from(number()?).unwrap_or(u32::MAX),
             _ => return Ok(false),
         }
         Ok(true)
@@ -36,61 +53,114 @@ pub(crate) fn parse_streams(text: &str) -> Result<StreamsConfig, ConnectError> {
     Ok(config)
 }
 
+/// Reads a URL of sharded Pub/Sub, which may name several servers.
+pub(crate) fn parse_sharded(text: &str) -> Result<ShardedConfig, ConnectError> {
+    let (text, more) = first_host(text);
+    let server = parse_as(&text, &SHARDED, &OPTIONS, |_, _| Ok(false))?;
+    let more_servers = more.into_iter().map(|place| {
+        let wrong = || bad_url("one of the servers after the first is not written as host:port");
+        let url = Url::parse(&format!("redis://{place}")).map_err(|_| wrong())?;
+        if !url.username().is_empty() || !url.path().is_empty() {
+            return Err(wrong());
+        }
+        Ok((host(&url, SHAPE).map_err(|_| wrong())?, url.port().unwrap_or(DEFAULT_PORT)))
+    });
+    Ok(ShardedConfig { server, more_servers: more_servers.collect::<Result<_, _>>()? })
+}
+
 fn parse_as(
     text: &str,
-    [plain, tls]: [&str; 2],
+    schemes: &Schemes,
     options: &[&str],
     mut more: impl FnMut(&str, &str) -> Result<bool, ConnectError>,
 ) -> Result<RedisConfig, ConnectError> {
-    let url = Url::parse(text).map_err(|error| {
+    let (text, others) = first_host(text);
+    let url = Url::parse(&text).map_err(|error| {
         bad_url(&format!(
             "{error}; expected {SHAPE}, with any of @:/?#% in user and password percent-encoded"
         ))
     })?;
-    let encrypted = match url.scheme() {
-        scheme if scheme == plain => false,
-        scheme if scheme == tls => true,
-        scheme => {
+    let Schemes { at, sentinel } = schemes;
+    let (sentinels, [_, tls]) = match (url.scheme(), sentinel) {
+        (scheme, _) if at.contains(&scheme) => (false, at),
+        (scheme, Some(sentinel)) if sentinel.contains(&scheme) => (true, sentinel),
+        (scheme, _) => {
+            let known = at.iter().chain(sentinel.iter().flatten()).map(|known| format!("{known}:"));
             return Err(ConnectError::UnknownScheme {
                 scheme: scheme.to_owned(),
-                known: format!("{plain}:, {tls}:"),
+                known: known.collect::<Vec<_>>().join(", "),
             });
         }
     };
     let mut config = RedisConfig {
-        host: host(&url)?,
-        port: url.port().unwrap_or(DEFAULT_PORT),
         user: Some(decode(url.username())?).filter(|user| !user.is_empty()),
         password: url.password().map(decode).transpose()?,
         ..RedisConfig::default()
     };
-    if encrypted {
+    if url.scheme() == *tls {
         encrypt(&mut config)?;
     }
-    check_rest(&url)?;
+    if sentinels {
+        config.sentinels = Some(read_sentinels(&url, &others)?);
+    } else {
+        if !others.is_empty() {
+            return Err(bad_url(&format!("it names several hosts; expected {SHAPE}")));
+        }
+        config.host = host(&url, SHAPE)?;
+        config.port = url.port().unwrap_or(DEFAULT_PORT);
+        check_database(&url)?;
+    }
+    if url.fragment().is_some() {
+        return Err(bad_url("nothing may follow a #; percent-encode it as %23 where it is meant"));
+    }
     let query = url.query().unwrap_or_default();
-    config.node = NodeOptions::from_query(query, options, |option, value| {
+    let options = [options, if sentinels { &OF_SENTINELS } else { &[] }].concat();
+    config.node = NodeOptions::from_query(query, &options, |option, value| {
         Ok(set(&mut config, option, value)? || more(option, value)?)
     })?;
     Ok(config)
 }
 
-fn host(url: &Url) -> Result<String, ConnectError> {
+/// The URL with the first of its hosts only, as `url` reads no more, and the others.
+fn first_host(text: &str) -> (String, Vec<&str>) {
+    let begin = text.find("://").map_or(text.len(), |at| at + 3);
+    let end = text[begin..].find(['/', '?', '#']).map_or(text.len(), |at| begin + at);
+    let hosts = text[begin..end].rfind('@').map_or(begin, |at| begin + at + 1);
+    let mut each = text[hosts..end].split(',');
+    let first = each.next().unwrap_or_default();
+    ([&text[..hosts], first, &text[end..]].concat(), each.collect())
+}
+
+fn read_sentinels(url: &Url, others: &[&str]) -> Result<Sentinels, ConnectError> {
+    let mut servers = vec![(host(url, SENTINEL_SHAPE)?, url.port().unwrap_or(SENTINEL_PORT))];
+    for other in others {
+        let wrong = |error: &dyn std::fmt::Display| {
+            bad_url(&format!("a sentinel cannot be read: {error}; expected {SENTINEL_SHAPE}"))
+        };
+        let other = Url::parse(&format!("redis://{other}")).map_err(|error| wrong(&error))?;
+        servers.push((host(&other, SENTINEL_SHAPE)?, other.port().unwrap_or(SENTINEL_PORT)));
+    }
+    let service = decode(url.path().trim_matches('/'))?;
+    if service.is_empty() || service.contains('/') {
+        let reason = "behind the sentinels stands what they call the service, once";
+        return Err(bad_url(&format!("{reason}; expected {SENTINEL_SHAPE}")));
+    }
+    Ok(Sentinels::new(service, servers))
+}
+
+fn host(url: &Url, shape: &str) -> Result<String, ConnectError> {
     match url.host() {
         Some(Host::Ipv6(address)) => Ok(address.to_string()),
         Some(host) if !host.to_string().is_empty() => Ok(host.to_string()),
-        _ => Err(bad_url(&format!("it names no host; expected {SHAPE}"))),
+        _ => Err(bad_url(&format!("it names no host; expected {shape}"))),
     }
 }
 
 /// Pub/sub has no databases, but a URL that other clients share may name one.
-fn check_rest(url: &Url) -> Result<(), ConnectError> {
+fn check_database(url: &Url) -> Result<(), ConnectError> {
     let database = url.path().trim_matches('/');
     if !database.chars().all(|digit| digit.is_ascii_digit()) {
         return Err(bad_url("the path is not a database number; pub/sub needs none, leave it out"));
-    }
-    if url.fragment().is_some() {
-        return Err(bad_url("nothing may follow a #; percent-encode it as %23 where it is meant"));
     }
     Ok(())
 }
@@ -108,6 +178,14 @@ fn set(config: &mut RedisConfig, option: &str, value: &str) -> Result<bool, Conn
             };
         }
         "ca" | "cert" | "key" => set_file(config, option, value)?,
+        "sentinel_user" | "sentinel_password" => {
+            let Some(sentinels) = &mut config.sentinels else { return Ok(false) };
+            let place = match option {
+                "sentinel_user" => &mut sentinels.user,
+                _ => &mut sentinels.password,
+            };
+            *place = Some(value.to_owned());
+        }
         _ => return Ok(false),
     }
     Ok(true)
@@ -174,6 +252,23 @@ mod tests {
     }
 
     #[test]
+    fn sentinels_are_many_and_name_a_service() {
+        let url = "redis+sentinel://ann:p%40s@one:1,two,[::1]:3/main%20one?sentinel_password=a%26b";
+        let config = parse(url).unwrap();
+        assert_eq!(
+            (config.user.as_deref(), config.password.as_deref()),
+            (Some("ann"), Some("p@s"))
+        );
+        let sentinels = config.sentinels.unwrap();
+        assert_eq!((sentinels.service.as_str(), sentinels.user), ("main one", None));
+        assert_eq!(sentinels.password.as_deref(), Some("a&b"));
+        let servers = [("one".to_owned(), 1), ("two".to_owned(), 26_379), ("::1".to_owned(), 3)];
+        assert_eq!(sentinels.servers, servers);
+        let streams = parse_streams("redis+sentinel+streams://one/main?replicas=1").unwrap();
+        assert_eq!((streams.server.sentinels.is_some(), streams.replicas), (true, 1));
+    }
+
+    #[test]
     fn what_a_url_leaves_out_has_a_default() {
         let config = parse("redis://10.0.0.1").unwrap();
         assert_eq!((config.host.as_str(), config.port), ("10.0.0.1", 6379));
@@ -207,6 +302,11 @@ mod tests {
             ("redis://u:s3cret@host/orders", "database number"),
             ("redis://u:s3cret@host/0/1", "database number"),
             ("redis://u:s3cret@host#tls", "#"),
+            ("redis://u:s3cret@host,other", "several hosts"),
+            ("redis+sentinel://u:s3cret@host,other", "the service"),
+            ("redis+sentinel://u:s3cret@host,other/a/b", "the service"),
+            ("redis+sentinel://u:s3cret@host,/main", "sentinel"),
+            ("redis+sentinel://u:s3cret@host,b:x/main", "sentinel"),
             ("redis://u:s3cret%ff@host", "UTF-8"),
         ];
         for (url, expected) in cases {
@@ -224,6 +324,7 @@ mod tests {
             ("protocol=resp4", "protocol", "auto, resp2, resp3"),
             ("prefix=a&prefix=b", "prefix", "twice"),
             ("ca=/some/file", "ca", "rediss:"),
+            ("sentinel_password=secret", "sentinel_password", "use prefix"),
             ("repair=maybe", "repair", "on, counted or off"),
         ];
         for (query, name, expected) in cases {
@@ -235,6 +336,25 @@ mod tests {
                 other => panic!("{other}"),
             }
         }
+    }
+
+    #[test]
+    fn a_cluster_has_several_servers() {
+        let url = "redis+sharded://ann:s3,cret@one:7000,two,[::1]:7002/0?prefix=shop,one";
+        let config = parse_sharded(url).unwrap();
+        assert_eq!((config.server.host.as_str(), config.server.port), ("one", 7000));
+        assert_eq!(config.server.password.as_deref(), Some("s3,cret"));
+        assert_eq!(config.server.prefix, "shop,one");
+        let more = [("two".to_owned(), DEFAULT_PORT), ("::1".to_owned(), 7002)];
+        assert_eq!(config.more_servers, more);
+        assert!(parse_sharded("redis+sharded://one?prefix=a").unwrap().more_servers.is_empty());
+        for more in ["", "ann:s3cret@two", "two:port", "two:99999"] {
+            let error = parse_sharded(&format!("redis+sharded://:s3cret@one,{more}")).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("host:port") && !text.contains("s3cret"), "{more}: {text}");
+        }
+        // Servers of which each knows nothing of the others are no cluster.
+        assert!(matches!(parse("redis://one,two").unwrap_err(), ConnectError::Url { .. }));
     }
 
     #[test]

@@ -16,6 +16,10 @@ use backplane_core::{Backplane, ConnectError, Link};
 /// | `rediss:` | the same over TLS | `redis-tls` |
 /// | `redis+streams:` | Redis or Valkey Streams, which keep what is sent | `redis` |
 /// | `rediss+streams:` | the same over TLS | `redis-tls` |
+/// | `redis+sentinel:`, `redis+sentinel+streams:` | the same two on the master that sentinels name | `redis` |
+/// | `rediss+sentinel:`, `rediss+sentinel+streams:` | the same over TLS | `redis-tls` |
+/// | `redis+sharded:` | sharded Pub/Sub on a Redis or Valkey cluster | `redis` |
+/// | `rediss+sharded:` | the same over TLS | `redis-tls` |
 /// | `nats:` | core NATS | `nats` |
 /// | `nats+jetstream:` | JetStream, which keeps what is sent | `nats` |
 ///
@@ -91,12 +95,18 @@ impl IntoFuture for Connect {
 }
 
 /// Every scheme of this release, with the feature that it needs and whether that is on.
-const SCHEMES: [(&str, &str, bool); 7] = [
+const SCHEMES: [(&str, &str, bool); 13] = [
     ("memory", "memory", cfg!(feature = "memory")),
     ("redis", "redis", cfg!(feature = "redis")),
     ("rediss", "redis-tls", cfg!(feature = "redis-tls")),
     ("redis+streams", "redis", cfg!(feature = "redis")),
     ("rediss+streams", "redis-tls", cfg!(feature = "redis-tls")),
+    ("redis+sentinel", "redis", cfg!(feature = "redis")),
+    ("rediss+sentinel", "redis-tls", cfg!(feature = "redis-tls")),
+    ("redis+sentinel+streams", "redis", cfg!(feature = "redis")),
+    ("rediss+sentinel+streams", "redis-tls", cfg!(feature = "redis-tls")),
+    ("redis+sharded", "redis", cfg!(feature = "redis")),
+    ("rediss+sharded", "redis-tls", cfg!(feature = "redis-tls")),
     ("nats", "nats", cfg!(feature = "nats")),
     ("nats+jetstream", "nats", cfg!(feature = "nats")),
 ];
@@ -120,12 +130,20 @@ fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
         #[cfg(feature = "memory")]
         ("memory", url) => Ok(Arc::new(backplane_memory::MemoryConfig::from_url(url)?.start())),
         #[cfg(feature = "redis")]
-        ("redis" | "rediss", url) => {
+        ("redis" | "rediss" | "redis+sentinel" | "rediss+sentinel", url) => {
             Ok(Arc::new(backplane_redis::RedisConfig::from_url(url)?.start()?))
         }
         #[cfg(feature = "redis")]
-        ("redis+streams" | "rediss+streams", url) => {
-            Ok(Arc::new(backplane_redis::StreamsConfig::from_url(url)?.start()?))
+        (
+            "redis+streams"
+            | "rediss+streams"
+            | "redis+sentinel+streams"
+            | "rediss+sentinel+streams",
+            url,
+        ) => Ok(Arc::new(backplane_redis::StreamsConfig::from_url(url)?.start()?)),
+        #[cfg(feature = "redis")]
+        ("redis+sharded" | "rediss+sharded", url) => {
+            Ok(Arc::new(backplane_redis::ShardedConfig::from_url(url)?.start()?))
         }
         #[cfg(feature = "nats")]
         ("nats", url) => Ok(Arc::new(backplane_nats::NatsConfig::from_url(url)?.start()?)),

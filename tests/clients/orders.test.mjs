@@ -73,7 +73,7 @@ test('memory, one command', { timeout: 120_000 }, async (t) => {
   await orderElsewhere(open, customer);
 });
 
-for (const label of ['redis7', 'valkey9', 'nats2_9', 'nats2_15']) {
+for (const label of ['redis7', 'valkey9', 'redis7_streams', 'valkey9_sentinel', 'nats2_9', 'nats2_15']) {
   describe(`two processes over ${label}`, () => {
     test('an order crosses them, also after the broker was killed', { timeout: 180_000 }, async (t) => {
       const broker = await startBroker(t, label);

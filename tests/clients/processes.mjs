@@ -56,7 +56,7 @@ class Program {
 /** A real broker by its label, such as redis7; `say` stops, kills, starts it. */
 export async function startBroker(t, label) {
   const broker = new Program(t, 'broker', [label]);
-  const [, url] = await broker.line(/ ((?:redis|nats):\/\/\S+)$/);
+  const [, url] = await broker.line(/ ((?:redis|nats|kafka)[+a-z]*:\/\/\S+)$/);
   return { url, say: (command) => broker.say(command) };
 }
 

@@ -43,6 +43,8 @@ struct Place {
     cuts: u64,
     /// So many of the next messages are not handed over.
     drops: usize,
+    /// Nothing is read.
+    held: bool,
 }
 
 impl Log {
@@ -80,6 +82,12 @@ impl LogWire {
     /// Ends the present connection.
     pub(crate) fn cut(&self) {
         self.place().cuts += 1;
+        self.log.changed();
+    }
+
+    /// Reads nothing until it is to go on.
+    pub(crate) fn hold(&self, held: bool) {
+        self.place().held = held;
         self.log.changed();
     }
 
@@ -131,8 +139,11 @@ impl Wire for LogWire {
                 if wire.place().cuts != cuts {
                     return inbound.lost(lost());
                 }
-                let read = wire.place().read.unwrap_or(0);
-                for (at, topic, bytes) in wire.log.behind(read) {
+                let (read, held) = {
+                    let place = wire.place();
+                    (place.read.unwrap_or(0), place.held)
+                };
+                for (at, topic, bytes) in wire.log.behind(if held { usize::MAX } else { read }) {
                     let dropped = {
                         let mut place = wire.place();
                         let drops = place.drops > 0 && !topic.hub().is_empty();

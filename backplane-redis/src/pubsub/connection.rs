@@ -11,29 +11,47 @@ use redis::{
     aio::{MultiplexedConnection, SendError},
 };
 
+use tokio_util::task::AbortOnDropHandle;
+
 use super::{publish::Publisher, subscribe::Subscriber};
-use crate::{Protocol, channel::Channels, endpoint::Endpoint, server};
+use crate::{Protocol, channel::Channels, endpoint::Endpoint, locate::Locator, server};
 
 /// Redis would carry 512 MB. But what a subscriber has not read yet counts against its output
 /// buffer, and by default the server disconnects it at 32 MB: four of these.
 const LARGEST_BODY: ByteSize = ByteSize::mib(8);
 
+/// What Pub/Sub promises, sharded or not.
+pub(crate) const fn semantics() -> Semantics {
+    Semantics {
+        delivery: Delivery::AtMostOnce,
+        order: Order::PerOriginAndTopic,
+        receipt: Receipt::Accepted,
+        durability: Durability::Nothing,
+        publisher_outage: PublisherOutage::Refuses,
+        subscriber_outage: SubscriberOutage::LostAndReported,
+        replay: Replay::None,
+        filter: Filter::Broker,
+        largest_body: LARGEST_BODY,
+    }
+}
+
 /// Connects to one server.
 #[derive(Debug)]
 pub(crate) struct RedisWire {
-    endpoint: Endpoint,
+    locator: Locator,
     protocol: Protocol,
     channels: Channels,
 }
 
 impl RedisWire {
-    pub(crate) const fn new(endpoint: Endpoint, protocol: Protocol, channels: Channels) -> Self {
-        Self { endpoint, protocol, channels }
+    pub(crate) const fn new(locator: Locator, protocol: Protocol, channels: Channels) -> Self {
+        Self { locator, protocol, channels }
     }
 
     /// Opens the publishing connection in the newest protocol that both sides may speak.
     async fn open(
         &self,
+        endpoint: &Endpoint,
         inbound: &Inbound,
     ) -> Result<(MultiplexedConnection, ProtocolVersion), LinkError> {
         let on_push = || {
@@ -47,8 +65,8 @@ impl RedisWire {
                 Ok::<(), SendError>(())
             }
         };
-        let opened = self.endpoint.open_newest(self.protocol, on_push).await;
-        opened.map_err(|error| self.endpoint.failed(&error))
+        let opened = endpoint.open_newest(self.protocol, on_push).await;
+        opened.map_err(|error| endpoint.failed(&error))
     }
 }
 
@@ -57,26 +75,19 @@ impl Wire for RedisWire {
     type Session = RedisSession;
 
     fn semantics(&self) -> Semantics {
-        Semantics {
-            delivery: Delivery::AtMostOnce,
-            order: Order::PerOriginAndTopic,
-            receipt: Receipt::Accepted,
-            durability: Durability::Nothing,
-            publisher_outage: PublisherOutage::Refuses,
-            subscriber_outage: SubscriberOutage::LostAndReported,
-            replay: Replay::None,
-            filter: Filter::Broker,
-            largest_body: LARGEST_BODY,
-        }
+        semantics()
     }
 
     async fn connect(&self, inbound: Inbound) -> Result<RedisSession, LinkError> {
-        let (connection, protocol) = self.open(&inbound).await?;
-        server::check(&connection, protocol, &self.endpoint).await?;
+        let place = self.locator.locate().await?;
+        let (connection, protocol) = self.open(&place.endpoint, &inbound).await?;
+        server::check(&connection, protocol, &place.endpoint).await?;
         let channels = self.channels.clone();
-        let subscriber = Subscriber::connect(&self.endpoint, protocol, channels, inbound).await?;
+        let subscriber =
+            Subscriber::connect(&place.endpoint, protocol, channels, inbound.clone()).await?;
         let publisher = Publisher::new(connection, self.channels.clone());
-        Ok(RedisSession { protocol, publisher, subscriber })
+        let watch = self.locator.watch(place, move |moved| inbound.lost(moved));
+        Ok(RedisSession { protocol, publisher, subscriber, _watch: watch })
     }
 }
 
@@ -86,6 +97,7 @@ pub(crate) struct RedisSession {
     protocol: ProtocolVersion,
     publisher: Publisher,
     subscriber: Subscriber,
+    _watch: Option<AbortOnDropHandle<()>>,
 }
 
 #[async_trait]

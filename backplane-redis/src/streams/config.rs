@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use backplane_core::{ConnectError, Node, Topic, wire::Wire};
 
-use super::{part::Parts, wire::StreamsWire};
-use crate::{RedisConfig, channel::Channels, endpoint::Endpoint};
+use super::{append::Bounds, part::Parts, wire::StreamsWire};
+use crate::{RedisConfig, channel::Channels, locate::Locator};
 
 /// The most parts: each is one more key in every read.
 const MOST_PARTS: u32 = 1024;
@@ -28,10 +28,14 @@ pub struct StreamsConfig {
     /// stands elsewhere under another number.
     pub parts: u32,
     /// How many entries each stream keeps, roughly. Default 65,536. An entry holds one envelope, or
-    /// several of one topic that were published close together.
+    /// several that were published close together.
     pub entries: u64,
     /// How long an entry is kept, roughly, from Redis 6.2 on. Default 1 hour.
     pub age: Duration,
+    /// How many replicas must have an entry, besides the server, before it counts as stored. Default 0. With
+    /// at least 1, what was answered as stored outlives the server, where a replica takes its place. While
+    /// there are fewer, nothing can be published: have one more than that.
+    pub replicas: u32,
 }
 
 impl Default for StreamsConfig {
@@ -41,19 +45,21 @@ impl Default for StreamsConfig {
             parts: 16,
             entries: 65_536,
             age: Duration::from_secs(3600),
+            replicas: 0,
         }
     }
 }
 
 impl StreamsConfig {
-    /// Reads `redis+streams://…`, or the same with `rediss+streams:` for TLS, otherwise as
-    /// [`RedisConfig::from_url`] does. More options:
+    /// Reads `redis+streams://…`, `redis+sentinel+streams://…`, or the same with `rediss+…` for TLS, otherwise
+    /// as [`RedisConfig::from_url`] does. More options:
     ///
     /// | option | value |
     /// |---|---|
     /// | `parts` | see [`parts`](Self::parts) |
     /// | `entries` | see [`entries`](Self::entries) |
     /// | `age` | see [`age`](Self::age), in seconds |
+    /// | `replicas` | see [`replicas`](Self::replicas) |
     ///
     /// # Errors
     ///
@@ -99,8 +105,10 @@ impl StreamsConfig {
         self.server.check()?;
         self.check()?;
         let parts = self.layout();
-        let endpoint = Endpoint::new(&self.server)?;
-        Ok(StreamsWire::new(endpoint, self.server.protocol, parts, self.entries, self.age))
+        let locator = Locator::new(&self.server)?;
+        let Self { entries, age, replicas, .. } = self;
+        let bounds = Bounds { entries, age, replicas };
+        Ok(StreamsWire::new(locator, self.server.protocol, parts, bounds))
     }
 
     fn check(&self) -> Result<(), ConnectError> {

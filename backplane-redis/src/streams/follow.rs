@@ -226,18 +226,19 @@ impl Follower {
     fn take(&mut self, found: Vec<Found>) -> bool {
         let nothing = found.is_empty();
         let mut uninterested = 0;
-        for Found { part, id, content } in found {
-            let (channel, frame) = content.unwrap_or_default();
-            let stray = channel.is_empty();
-            let due = std::str::from_utf8(&channel).ok();
-            let due = due.and_then(|channel| self.place.due(channel));
-            if stray || due.is_some_and(|due| id > *due) {
-                // What somebody else has written there is counted as what it is.
-                if !self.inbound.frame_at(frame, id.offset(part)) {
+        for Found { part, id, frames } in found {
+            // What somebody else has written there is counted as what it is.
+            if frames.is_empty() && !self.inbound.frame_at(Vec::new(), id.offset(part, 0)) {
+                return false;
+            }
+            for (number, (channel, frame)) in frames.into_iter().enumerate() {
+                let due = std::str::from_utf8(&channel).ok();
+                let due = due.and_then(|channel| self.place.due(channel));
+                if due.is_none_or(|due| id <= *due) {
+                    uninterested += 1;
+                } else if !self.inbound.frame_at(frame, id.offset(part, number)) {
                     return false;
                 }
-            } else {
-                uninterested += 1;
             }
             self.place.read[part as usize] = Some(id);
         }

@@ -53,8 +53,10 @@ impl Id {
     /// Before every entry.
     pub(super) const ZERO: Self = Self { milliseconds: 0, sequence: 0 };
 
-    pub(super) const fn offset(self, part: u32) -> Offset {
-        Offset::new(part, (self.milliseconds, self.sequence))
+    /// One of the frames of this entry.
+    pub(super) fn offset(self, part: u32, frame: usize) -> Offset {
+        let frame = u16::try_from(frame).unwrap_or(u16::MAX);
+        Offset::of_frame(part, (self.milliseconds, self.sequence), frame)
     }
 
     /// Behind the last envelope of this entry.
@@ -138,6 +140,6 @@ mod tests {
         assert_eq!(id("5-0").before(), id("4-18446744073709551615"));
         assert_eq!(id("5-2").before(), id("5-1"));
         assert_eq!(id("0-0").before(), Id::ZERO);
-        assert_eq!(Id::of(id("5-2").offset(3)), id("5-2"));
+        assert_eq!(Id::of(id("5-2").offset(3, 1)), id("5-2"));
     }
 }

@@ -8,6 +8,8 @@ use backplane_core::{
     wire::{Entry, Reader},
 };
 use redis::{Value, aio::MultiplexedConnection, cmd};
+use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     part::{Id, Parts},
@@ -34,6 +36,9 @@ pub(super) struct StreamReader {
     pub(super) read: Id,
     /// Whether something behind it is gone, and that is not told yet.
     pub(super) trimmed: bool,
+    /// Says when the log is at another server, if it can be.
+    pub(super) moved: Option<oneshot::Receiver<LinkError>>,
+    pub(super) _watch: Option<AbortOnDropHandle<()>>,
 }
 
 #[async_trait]
@@ -48,19 +53,24 @@ impl Reader for StreamReader {
             read.arg("STREAMS").arg(self.parts.key(self.part)).arg(self.read.to_string());
             // Cancelled, the answer is dropped by the client library, and the same is read again.
             let answer = read.query_async::<Value>(&mut self.connection);
-            let Ok(answer) = tokio::time::timeout(BLOCK + SLACK, answer).await else {
-                let waited = BLOCK + SLACK;
+            let waited = BLOCK + SLACK;
+            let answer = tokio::select! {
+                biased;
+                answer = tokio::time::timeout(waited, answer) => answer,
+                moved = moved(&mut self.moved) => return Err(moved),
+            };
+            let Ok(answer) = answer else {
                 return Err(LinkError::TimedOut { doing: "reading a stream", waited });
             };
             let answer = answer.map_err(|error| error::lost(&error))?;
             let mut entries = Vec::new();
-            for Found { id, content, .. } in reply::read(&self.parts, answer) {
+            for Found { id, frames, .. } in reply::read(&self.parts, answer) {
                 self.read = id;
-                if let Some((channel, frame)) = content
-                    && channel == self.channel.as_bytes()
-                {
-                    let offset = id.offset(self.part);
-                    entries.push(Entry::Frame { bytes: frame.into(), offset });
+                for (number, (channel, frame)) in frames.into_iter().enumerate() {
+                    if channel == self.channel.as_bytes() {
+                        let offset = id.offset(self.part, number);
+                        entries.push(Entry::Frame { bytes: frame.into(), offset });
+                    }
                 }
             }
             if !entries.is_empty() {
@@ -68,4 +78,14 @@ impl Reader for StreamReader {
             }
         }
     }
+}
+
+async fn moved(moved: &mut Option<oneshot::Receiver<LinkError>>) -> LinkError {
+    if let Some(told) = moved
+        && let Ok(error) = told.await
+    {
+        return error;
+    }
+    *moved = None;
+    std::future::pending().await
 }

@@ -9,8 +9,8 @@ use super::part::{Id, Parts};
 pub(super) struct Found {
     pub(super) part: u32,
     pub(super) id: Id,
-    /// The channel and the frame; none where somebody else has written there.
-    pub(super) content: Option<(Vec<u8>, Vec<u8>)>,
+    /// Frames, each with its channel; none where somebody else has written there.
+    pub(super) frames: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// The fields of an entry.
@@ -40,21 +40,28 @@ pub(super) fn list(part: u32, entries: Value) -> impl Iterator<Item = Found> {
         let (id, fields) = pair(entry)?;
         let Value::BulkString(id) = id else { return None };
         let id = std::str::from_utf8(&id).ok()?.parse().ok()?;
-        Some(Found { part, id, content: content(fields) })
+        Some(Found { part, id, frames: frames(fields).unwrap_or_default() })
     })
 }
 
-fn content(fields: Value) -> Option<(Vec<u8>, Vec<u8>)> {
+fn frames(fields: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     let Value::Array(fields) = fields else { return None };
-    match <[Value; 4]>::try_from(fields).ok()? {
-        [
-            Value::BulkString(first),
-            Value::BulkString(channel),
-            Value::BulkString(second),
-            Value::BulkString(frame),
-        ] if first == CHANNEL.as_bytes() && second == FRAME.as_bytes() => Some((channel, frame)),
-        _ => None,
+    let mut frames = Vec::with_capacity(fields.len() / 4);
+    let mut fields = fields.into_iter();
+    while let Some(first) = fields.next() {
+        match [first, fields.next()?, fields.next()?, fields.next()?] {
+            [
+                Value::BulkString(first),
+                Value::BulkString(channel),
+                Value::BulkString(second),
+                Value::BulkString(frame),
+            ] if first == CHANNEL.as_bytes() && second == FRAME.as_bytes() => {
+                frames.push((channel, frame));
+            }
+            _ => return None,
+        }
     }
+    Some(frames)
 }
 
 /// The last place in use, from the answer to `XINFO STREAM`.

@@ -1,4 +1,4 @@
-use std::{cmp::Ordering, fmt, sync::Arc, time::Duration};
+use std::{cmp::Ordering, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use backplane_core::{
@@ -15,12 +15,12 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    append::{Appender, sweep},
+    append::{Appender, Bounds, sweep},
     follow::{Follower, Place, Request, ends_of, gone, is_trimmed},
     part::{Id, Parts},
     read::StreamReader,
 };
-use crate::{Protocol, endpoint::Endpoint, error, server};
+use crate::{Protocol, endpoint::Endpoint, error, locate::Locator, server};
 
 /// As for Pub/Sub: what a reader has not taken yet is held by the server, several times over.
 const LARGEST_BODY: ByteSize = ByteSize::mib(8);
@@ -28,25 +28,18 @@ const LARGEST_BODY: ByteSize = ByteSize::mib(8);
 /// Connects to one server that keeps streams.
 #[derive(Debug)]
 pub(super) struct StreamsWire {
-    endpoint: Endpoint,
+    locator: Locator,
     protocol: Protocol,
     parts: Arc<Parts>,
-    entries: u64,
-    age: Duration,
+    bounds: Bounds,
     /// Held by the connection that reads.
     place: Arc<Mutex<Place>>,
 }
 
 impl StreamsWire {
-    pub(super) fn new(
-        endpoint: Endpoint,
-        protocol: Protocol,
-        parts: Parts,
-        entries: u64,
-        age: Duration,
-    ) -> Self {
+    pub(super) fn new(locator: Locator, protocol: Protocol, parts: Parts, bounds: Bounds) -> Self {
         let place = Arc::new(Mutex::new(Place::new(&parts)));
-        Self { endpoint, protocol, parts: Arc::new(parts), entries, age, place }
+        Self { locator, protocol, parts: Arc::new(parts), bounds, place }
     }
 
     /// Where a part ends.
@@ -63,9 +56,10 @@ impl StreamsWire {
     /// Opens a connection; its end is told to `inbound`, if there is one to tell.
     async fn open(
         &self,
+        endpoint: &Endpoint,
         inbound: Option<&Inbound>,
     ) -> Result<(MultiplexedConnection, ProtocolVersion), LinkError> {
-        let opened = self.endpoint.open_newest(self.protocol, || {
+        let opened = endpoint.open_newest(self.protocol, || {
             let inbound = inbound.cloned();
             move |push: PushInfo| {
                 if push.kind == PushKind::Disconnection
@@ -77,7 +71,7 @@ impl StreamsWire {
                 Ok::<(), SendError>(())
             }
         });
-        opened.await.map_err(|error| self.endpoint.failed(&error))
+        opened.await.map_err(|error| endpoint.failed(&error))
     }
 }
 
@@ -93,18 +87,20 @@ impl Wire for StreamsWire {
             durability: Durability::AsSetUp { settings: "appendonly, appendfsync" },
             publisher_outage: PublisherOutage::Refuses,
             subscriber_outage: SubscriberOutage::CatchesUp,
-            replay: Replay::Kept { age: Some(self.age), entries: Some(self.entries) },
+            replay: Replay::Kept { age: Some(self.bounds.age), entries: Some(self.bounds.entries) },
             filter: Filter::Node,
             largest_body: LARGEST_BODY,
         }
     }
 
     async fn connect(&self, inbound: Inbound) -> Result<StreamsSession, LinkError> {
-        let (connection, protocol) = self.open(Some(&inbound)).await?;
-        server::check(&connection, protocol, &self.endpoint).await?;
-        let (mut reading, _) = self.open(Some(&inbound)).await?;
+        let found = self.locator.locate().await?;
+        let endpoint = &found.endpoint;
+        let (connection, protocol) = self.open(endpoint, Some(&inbound)).await?;
+        server::check(&connection, protocol, endpoint).await?;
+        let (mut reading, _) = self.open(endpoint, Some(&inbound)).await?;
         let client = cmd("CLIENT").arg("ID").query_async(&mut reading).await;
-        let client = client.map_err(|error| self.endpoint.failed(&error))?;
+        let client = client.map_err(|error| endpoint.failed(&error))?;
         // The connection before gives it back when it ends.
         let mut place = Arc::clone(&self.place).lock_owned().await;
         place.begin();
@@ -115,19 +111,26 @@ impl Wire for StreamsWire {
             client,
             parts: Arc::clone(&self.parts),
             place,
-            inbound,
+            inbound: inbound.clone(),
             ends: vec![None; self.parts.count()],
             caught_up,
         };
-        follower.begin().await.map_err(|error| self.endpoint.failed(&error))?;
+        follower.begin().await.map_err(|error| endpoint.failed(&error))?;
         let (requests, asked) = mpsc::channel(2);
-        let appender = Appender::new(connection, Arc::clone(&self.parts), self.entries);
-        let sweeping = sweep(appender.connection(), Arc::clone(&self.parts), self.age);
+        let appender = Appender::new(connection, Arc::clone(&self.parts), self.bounds);
+        let sweeping = sweep(appender.connection(), Arc::clone(&self.parts), self.bounds.age);
         let tasks = [
             AbortOnDropHandle::new(tokio::spawn(follower.run(asked))),
             AbortOnDropHandle::new(tokio::spawn(sweeping)),
         ];
-        Ok(StreamsSession { appender, requests, caught_up: catches_up, _tasks: tasks })
+        let watch = self.locator.watch(found, move |moved| inbound.lost(moved));
+        Ok(StreamsSession {
+            appender,
+            requests,
+            caught_up: catches_up,
+            _tasks: tasks,
+            _watch: watch,
+        })
     }
 
     fn part_of(&self, topic: &Topic) -> u32 {
@@ -140,7 +143,8 @@ impl Wire for StreamsWire {
         from: Position,
     ) -> Result<(Position, Box<dyn Reader>), LinkError> {
         let part = self.parts.of(topic);
-        let (mut connection, _) = self.open(None).await?;
+        let found = self.locator.locate().await?;
+        let (mut connection, _) = self.open(&found.endpoint, None).await?;
         let (position, read, trimmed) = match from {
             Position::Earliest => (from, Id::ZERO, false),
             Position::Now => {
@@ -163,7 +167,11 @@ impl Wire for StreamsWire {
             }
         };
         let (parts, channel) = (Arc::clone(&self.parts), self.parts.channels.of(topic));
-        let reader = StreamReader { connection, parts, part, channel, read, trimmed };
+        let (moves, moved) = oneshot::channel();
+        let watch = self.locator.watch(found, move |error| drop(moves.send(error)));
+        let moved = watch.is_some().then_some(moved);
+        let reader =
+            StreamReader { connection, parts, part, channel, read, trimmed, moved, _watch: watch };
         Ok((position, Box::new(reader)))
     }
 }
@@ -174,6 +182,7 @@ pub(super) struct StreamsSession {
     requests: mpsc::Sender<Request>,
     caught_up: watch::Receiver<bool>,
     _tasks: [AbortOnDropHandle<()>; 2],
+    _watch: Option<AbortOnDropHandle<()>>,
 }
 
 impl StreamsSession {

@@ -1,18 +1,19 @@
-//! Starts one of the suite's brokers by hand, prints its URL, and keeps it until it is told to end:
+//! Starts one of the suite's brokers by hand, prints the URL by which nodes join it, and keeps it until it
+//! is told to end:
 //!
 //! ```text
 //! cargo run -p backplane-tests --bin broker -- redis7
 //! ```
 //!
-//! Lines on standard input make it fail and return: `stop`, `kill`, `start`, `restart`, `pause`, `resume`.
-//! Each is answered with a line when it is done.
+//! Any transport of `compare --list` will do. Lines on standard input make it fail and return: `stop`,
+//! `kill`, `start`, `restart`, `pause`, `resume`; where there are several servers also `failover` and
+//! `roll`. Each is answered with a line when it is done.
 
-use std::error::Error;
-use std::future::pending;
-use std::process::ExitCode;
+use std::{error::Error, future::pending, process::ExitCode};
 
-use backplane_tests::brokers::{
-    Broker, BrokerError, Nats, NatsFlavour, NatsOptions, Redis, RedisFlavour, RedisOptions,
+use backplane_tests::{
+    faults::Transport,
+    kit::{Fixture, Outcome, Stop},
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -34,54 +35,58 @@ fn main() -> ExitCode {
 
 async fn hold() -> Result<(), Box<dyn Error>> {
     let label = std::env::args().nth(1).unwrap_or_default();
-    let broker = start(&label).await?;
-    println!("{} {}", broker.name(), broker.url());
-    println!("process {}; Ctrl-C ends it", broker.pid().unwrap_or_default());
+    let Some(transport) = Transport::named(&label) else {
+        let labels: Vec<&str> = Transport::ALL.into_iter().map(Transport::label).collect();
+        return Err(format!("name a broker: {}", labels.join(", ")).into());
+    };
+    let medium = transport.start().await.map_err(said)?;
+    println!("{} {}", medium.name(), medium.url(&[]).map_err(said)?);
+    let processes: Vec<String> = medium.processes().iter().map(u32::to_string).collect();
+    println!("process {}; Ctrl-C ends it", processes.join(", "));
     tokio::select! {
         () = terminated() => Ok(()),
         interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
-        done = obey(&broker) => done,
+        done = obey(&*medium) => done,
     }
 }
 
 /// Does what standard input says; once that has ended, only waits.
-async fn obey(broker: &Broker) -> Result<(), Box<dyn Error>> {
+async fn obey(medium: &dyn Fixture) -> Result<(), Box<dyn Error>> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
-        let done = match line.trim() {
-            "stop" => broker.stop().await,
-            "kill" => broker.kill().await,
-            "start" => broker.start().await,
-            "restart" => broker.restart().await,
-            "pause" => broker.pause().await,
-            "resume" => broker.resume(),
-            other => {
-                println!("unknown: {other}; say stop, kill, start, restart, pause or resume");
-                continue;
-            }
-        };
-        match done {
-            Ok(()) => println!("done: {}", line.trim()),
-            Err(error) => println!("failed: {}: {error}", line.trim()),
+        match run(medium, line.trim()).await {
+            Some(Ok(())) => println!("done: {}", line.trim()),
+            Some(Err(stop)) => println!("failed: {}: {}", line.trim(), said(stop)),
+            None => println!(
+                "unknown: {line}; say stop, kill, start, restart, pause, resume, failover or roll"
+            ),
         }
     }
     pending().await
 }
 
-async fn start(label: &str) -> Result<Broker, Box<dyn Error>> {
-    let redis = RedisFlavour::ALL.into_iter().find(|flavour| flavour.label() == label);
-    let nats = NatsFlavour::ALL.into_iter().find(|flavour| flavour.label() == label);
-    let started: Result<Broker, BrokerError> = match (redis, nats) {
-        (Some(flavour), _) => Redis::start(flavour, RedisOptions::default()).await,
-        (_, Some(flavour)) => Nats::start(flavour, NatsOptions::default()).await,
-        (None, None) => {
-            let labels = RedisFlavour::ALL.map(RedisFlavour::label).into_iter();
-            let labels = labels.chain(NatsFlavour::ALL.map(NatsFlavour::label));
-            let labels: Vec<&str> = labels.collect();
-            return Err(format!("name a broker: {}", labels.join(", ")).into());
-        }
-    };
-    Ok(started?)
+async fn run(medium: &dyn Fixture, order: &str) -> Option<Outcome> {
+    Some(match order {
+        "stop" => medium.stop().await,
+        "kill" => medium.kill().await,
+        "start" => medium.start().await,
+        "restart" => match medium.stop().await {
+            Ok(()) => medium.start().await,
+            Err(stop) => Err(stop),
+        },
+        "pause" => medium.pause().await,
+        "resume" => medium.resume().await,
+        "failover" => medium.fail_over().await,
+        "roll" => medium.roll().await,
+        _ => return None,
+    })
+}
+
+fn said(stop: Stop) -> String {
+    match stop {
+        Stop::Broken(text) | Stop::NotApplicable(text) | Stop::NotPromised(text) => text,
+        other => format!("{other:?}"),
+    }
 }
 
 async fn terminated() {

@@ -37,7 +37,7 @@ impl RedisFlavour {
         }
     }
 
-    const fn program(self) -> Program {
+    pub(super) const fn program(self) -> Program {
         match self {
             Self::Redis7 => Program::REDIS_7,
             Self::Valkey9 => Program::VALKEY_9,
@@ -54,6 +54,8 @@ pub struct RedisOptions {
     password: Option<String>,
     tls: bool,
     keeps_data: bool,
+    cluster_bus: Option<u16>,
+    keeps_config: bool,
     config: Vec<String>,
 }
 
@@ -82,6 +84,19 @@ impl RedisOptions {
     /// Keeps its data on disk, in an append-only file, also when it is killed.
     pub fn keep_data(mut self) -> Self {
         self.keeps_data = true;
+        self
+    }
+
+    /// Is a member of a cluster, which the others reach on this port. It knows them again after a restart.
+    pub(super) fn cluster_bus(mut self, port: u16) -> Self {
+        self.cluster_bus = Some(port);
+        self
+    }
+
+    /// Keeps what the server writes into its own configuration, as one that sentinels govern does: the next
+    /// start goes on with it.
+    pub fn keep_config(mut self) -> Self {
+        self.keeps_config = true;
         self
     }
 
@@ -153,6 +168,15 @@ impl Redis {
             (None, Some(password)) => line(format!("requirepass {}", quoted(password))),
             (_, None) => {}
         }
+        if let Some(bus) = self.options.cluster_bus {
+            line(format!(
+                "cluster-enabled yes\ncluster-config-file nodes.conf\ncluster-port {bus}\n\
+                 cluster-announce-ip 127.0.0.1\nrepl-diskless-sync-delay 0"
+            ));
+            if let Some(password) = &self.options.password {
+                line(format!("masterauth {}", quoted(password)));
+            }
+        }
         self.options.config.iter().cloned().for_each(line);
         text
     }
@@ -168,7 +192,9 @@ impl Server for Redis {
         if let Some(certificates) = &self.certificates {
             certificates.write(layout)?;
         }
-        fs::write(layout.config(), self.config(layout)).map_err(BrokerError::Folder)?;
+        if !self.options.keeps_config || !layout.config().exists() {
+            fs::write(layout.config(), self.config(layout)).map_err(BrokerError::Folder)?;
+        }
         Ok(vec![layout.config().into()])
     }
 
@@ -186,15 +212,7 @@ impl Server for Redis {
             let words = [&["AUTH"][..], &login].concat();
             expect(&mut server, &words, "+OK").await?;
         }
-        expect(&mut server, &["PING"], "+PONG").await?;
-        server.send(&command(&["INFO", "server"])).await?;
-        let header = server.line().await?;
-        let length = header
-            .strip_prefix('$')
-            .and_then(|length| length.parse::<u16>().ok())
-            .ok_or(ProbeError::Unexpected(header))?;
-        let info = server.text(length.into()).await?;
-        version(&info).ok_or(ProbeError::Unexpected(info))
+        identify(&mut server).await
     }
 
     fn url(&self, address: SocketAddr) -> String {
@@ -207,12 +225,25 @@ impl Server for Redis {
     }
 
     fn keeps_data(&self) -> bool {
-        self.options.keeps_data
+        self.options.keeps_data || self.options.cluster_bus.is_some()
     }
 
     fn has_tls(&self) -> bool {
         self.options.tls
     }
+}
+
+/// Asks for a sign of life, and for what the server is.
+pub(super) async fn identify(server: &mut Conversation) -> Result<Version, ProbeError> {
+    expect(server, &["PING"], "+PONG").await?;
+    server.send(&command(&["INFO", "server"])).await?;
+    let header = server.line().await?;
+    let length = header
+        .strip_prefix('$')
+        .and_then(|length| length.parse::<u16>().ok())
+        .ok_or(ProbeError::Unexpected(header))?;
+    let info = server.text(length.into()).await?;
+    version(&info).ok_or(ProbeError::Unexpected(info))
 }
 
 async fn expect(server: &mut Conversation, words: &[&str], answer: &str) -> Result<(), ProbeError> {
@@ -246,7 +277,7 @@ fn version(info: &str) -> Option<Version> {
 }
 
 /// A word of a configuration line, in quotes, whatever is in it.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for byte in text.bytes() {
         match byte {

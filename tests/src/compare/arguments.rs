@@ -48,6 +48,10 @@ pub struct Arguments {
     #[arg(long, value_name = "OLD.JSON")]
     pub check: Option<PathBuf>,
 
+    /// Also write the rows of the table, without the courses of the runs, as JSON for a document
+    #[arg(long, value_name = "FILE")]
+    pub digest: Option<PathBuf>,
+
     /// Also print a table of every transport and scenario
     #[arg(long)]
     pub details: bool,

@@ -7,6 +7,7 @@
 mod arguments;
 mod bench;
 mod check;
+mod digest;
 mod finding;
 pub mod format;
 mod machine;
@@ -24,6 +25,7 @@ pub mod table;
 pub use arguments::{Arguments, listed};
 pub use bench::{Bench, Case, Choice, Load, Menu};
 pub use check::{Checked, check};
+pub use digest::{Digest, Row};
 pub use finding::{Finding, findings};
 pub use machine::{Machine, Versions};
 pub use perform::{CompareError, Verdict, perform};

@@ -11,6 +11,7 @@ use super::{
     arguments::{Arguments, listed},
     bench::{Bench, Load},
     check::{Checked, check},
+    digest::Digest,
     finding::findings,
     format::{counted, remaining},
     machine::{Machine, Versions},
@@ -112,6 +113,9 @@ pub async fn perform(
 
     let file = report.write(&arguments.out)?;
     let shown = page::write(&report, &arguments.out)?;
+    if let Some(path) = &arguments.digest {
+        Digest::of(&report).write(path)?;
+    }
     let width = width();
     let mut lines = vec![String::new()];
     lines.extend(overview(&report, width));

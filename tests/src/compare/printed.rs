@@ -106,15 +106,14 @@ fn empty(layout: Layout, first: &str) -> Table {
     let columns: &[(&str, Side)] = match layout {
         Layout::Columns => &[
             ("delivered", Side::Right),
-            ("lost", Side::Right),
-            ("doubled", Side::Right),
-            ("re-\nordered", Side::Right),
-            ("un-\nreported", Side::Right),
+            ("lost,\nun-\nreported", Side::Right),
+            ("doubled,\nre-\nordered", Side::Right),
             ("longest\ngap", Side::Right),
             ("time to\nnotice", Side::Right),
             ("time to\nrecover", Side::Right),
             ("answers in\nthe outage", Side::Left),
             ("p50/p99\nbefore,\nafter", Side::Right),
+            ("full\nspeed/s,\nbroker", Side::Right),
             ("promised\nvs seen", Side::Left),
         ],
         Layout::Stacked => &[
@@ -123,6 +122,7 @@ fn empty(layout: Layout, first: &str) -> Table {
             ("longest gap,\ntime to notice,\nto recover", Side::Right),
             ("answers in\nthe outage", Side::Left),
             ("p50/p99\nbefore, after;\npromised vs seen", Side::Left),
+            ("full speed/s,\nbroker's memory", Side::Right),
         ],
         Layout::Lists => &[],
     };
@@ -157,19 +157,20 @@ fn put(table: &mut Table, layout: Layout, name: &str, row: &Summary, marks: &Mar
     let before = latency(&row.p50_us, &row.p99_us);
     let after = latency(&row.p50_after_us, &row.p99_after_us);
     let promised = promised(row);
+    let speed = row.throughput.map_or_else(|| NONE.to_owned(), count);
+    let memory = memory(row, marks);
     match layout {
         Layout::Columns => table.row(vec![
             name,
             format!("{delivered}\n{part}"),
-            lost,
-            doubled,
-            reordered,
-            unreported,
+            format!("{lost}\n{unreported}"),
+            format!("{doubled}\n{reordered}"),
             gap,
             notice,
             recover,
             answers,
             format!("{before}\n{after}"),
+            format!("{speed}\n{memory}"),
             promised,
         ]),
         Layout::Stacked => table.row(vec![
@@ -179,6 +180,7 @@ fn put(table: &mut Table, layout: Layout, name: &str, row: &Summary, marks: &Mar
             format!("{gap}\n{notice}\n{recover}"),
             answers,
             format!("{before}\n{after}\n{promised}"),
+            format!("{speed}\n{memory}"),
         ]),
         Layout::Lists => {
             table.across(name);
@@ -191,6 +193,7 @@ fn put(table: &mut Table, layout: Layout, name: &str, row: &Summary, marks: &Mar
                 format!("longest gap {gap}, noticed after {notice}, recovered after {recover}"),
                 format!("answers in the outage: {}", answers.replace('\n', ", ")),
                 format!("p50/p99 {before} before, {after} after"),
+                format!("full speed {speed} per second; broker's memory {memory}"),
                 format!("promised vs seen: {}", promised.replace('\n', ", ")),
             ]
             .into_iter()
@@ -227,6 +230,17 @@ fn only_reason(list: &[Missing]) -> Option<&str> {
 
 fn time(worst: &Worst, none: &str, marks: &Marks) -> String {
     worst.value.map_or_else(|| none.to_owned(), |ms| marks.on(millis(ms), &worst.scenario))
+}
+
+/// The broker's memory before the load, and the most of it.
+fn memory(row: &Summary, marks: &Marks) -> String {
+    match (row.broker_kib.value, row.broker_peak_kib.value) {
+        (Some(before), Some(peak)) => {
+            let text = format!("{}…{} MiB", before.div_ceil(1024), peak.div_ceil(1024));
+            marks.on(text, &row.broker_peak_kib.scenario)
+        }
+        _ => NONE.to_owned(),
+    }
 }
 
 fn latency(p50: &Worst, p99: &Worst) -> String {

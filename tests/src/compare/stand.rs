@@ -16,7 +16,7 @@ use crate::{
 pub struct Stand;
 
 /// Name, what it is, whether it is usual, and the program that it needs.
-const TRANSPORTS: [(&str, &str, bool, Option<Program>); 11] = [
+const TRANSPORTS: [(&str, &str, bool, Option<Program>); 15] = [
     ("memory", "within this process", true, None),
     ("redis7", "Redis 7 Pub/Sub", true, Some(Program::REDIS_7)),
     ("valkey9", "Valkey 9 Pub/Sub", true, Some(Program::VALKEY_9)),
@@ -27,6 +27,30 @@ const TRANSPORTS: [(&str, &str, bool, Option<Program>); 11] = [
     ("nats2_9", "core NATS 2.9", false, Some(Program::NATS_2_9)),
     ("redis7_streams", "Redis 7 Streams", false, Some(Program::REDIS_7)),
     ("valkey9_streams", "Valkey 9 Streams", false, Some(Program::VALKEY_9)),
+    (
+        "valkey9_sentinel",
+        "Valkey 9 Pub/Sub, one of two servers, with sentinels",
+        false,
+        Some(Program::VALKEY_9),
+    ),
+    (
+        "valkey9_sentinel_streams",
+        "Valkey 9 Streams, one of three servers, with sentinels",
+        false,
+        Some(Program::VALKEY_9),
+    ),
+    (
+        "valkey9_sharded",
+        "Valkey 9 sharded Pub/Sub, three masters with replicas",
+        false,
+        Some(Program::VALKEY_9),
+    ),
+    (
+        "valkey9_cluster",
+        "Valkey 9 Pub/Sub on one of six servers of a cluster",
+        false,
+        Some(Program::VALKEY_9),
+    ),
     ("redis6", "Redis 6.2 Pub/Sub", false, Some(Program::REDIS_6)),
 ];
 
@@ -77,8 +101,13 @@ impl Bench for Stand {
 
 /// The scenarios of a comparison that names none: one of each kind, so that four transports with three
 /// layers take less than ten minutes.
-const USUAL: [&str; 4] =
-    ["killed 2 s", "paused 2 s", "link of a receiver cut 2 s", "nothing reaches the node"];
+const USUAL: [&str; 5] = [
+    "killed 2 s",
+    "paused 2 s",
+    "link of a receiver cut 2 s",
+    "nothing reaches the node",
+    "full speed",
+];
 
 /// What a run takes beside its fault: the start of the broker, the load before and after, recovery.
 const BESIDE: Duration = Duration::from_secs(8);

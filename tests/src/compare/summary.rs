@@ -40,6 +40,12 @@ pub struct Summary {
     pub never_recovered: Vec<String>,
     /// What publishers were answered while the fault lasted.
     pub answers: BTreeMap<String, u64>,
+    /// Envelopes per second at one receiver, at full speed.
+    pub throughput: Option<u64>,
+    /// The most memory that the broker had before the load, in KiB.
+    pub broker_kib: Worst,
+    /// The most memory that it ever had.
+    pub broker_peak_kib: Worst,
     /// The longest median time to delivery before the fault, in microseconds.
     pub p50_us: Worst,
     /// The longest 99th percentile before the fault.
@@ -155,6 +161,9 @@ impl Summary {
         for (answer, count) in &run.answers {
             *self.answers.entry(answer.clone()).or_default() += count;
         }
+        self.throughput = self.throughput.max(run.throughput);
+        self.broker_kib.add(run.broker_kib, scenario);
+        self.broker_peak_kib.add(run.broker_peak_kib, scenario);
         // A latency of zero means that nothing was delivered.
         let measured = |us: u64| (us > 0).then_some(us);
         self.p50_us.add(measured(run.p50_us), scenario);

@@ -2,6 +2,17 @@
 
 use std::time::Duration;
 
+/// How a publisher goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// At its rate.
+    Steady,
+    /// As fast as there is room.
+    FlatOut,
+    /// No more.
+    Stop,
+}
+
 /// A continuous load: each node publishes on each topic and listens to all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Load {

@@ -32,6 +32,15 @@ pub(super) fn latencies(views: &[View], from: u64, to: u64) -> (u64, u64) {
     (quantile(&mut times, 50), quantile(&mut times, 99))
 }
 
+/// Envelopes per second at one receiver while the fault lasted, on average over all receivers.
+pub(super) fn throughput(views: &[View], times: &Times) -> u64 {
+    let (from, to) = times.fault;
+    let receivers = views.iter().filter(|view| view.role.receives()).count().max(1);
+    let heard = views.iter().flat_map(|view| &view.pages.heard);
+    let heard = heard.filter(|heard| heard.at >= from && heard.at < to).count() as u64;
+    heard * 1_000_000 / (to - from).max(1) / receivers as u64
+}
+
 fn quantile(times: &mut [u64], percent: usize) -> u64 {
     if times.is_empty() {
         return 0;

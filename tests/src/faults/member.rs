@@ -6,7 +6,7 @@ use backplane_core::{Backplane, Sink, Subscription};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
-    FaultProxy, Load,
+    FaultProxy, Load, Pace,
     journal::Journal,
     process::{NodeProcess, Task},
     publish::publish,
@@ -193,13 +193,13 @@ impl Member {
         &self,
         share: f64,
         load: &Load,
-        stop: watch::Receiver<bool>,
+        pace: watch::Receiver<Pace>,
     ) -> Outcome<Option<JoinHandle<()>>> {
         match &self.place {
             _ if !self.role.publishes() => Ok(None),
             Place::Here { node, .. } => {
                 let (node, journal) = (Arc::clone(node), Arc::clone(&self.journal));
-                Ok(Some(tokio::spawn(publish(node, journal, share, load.size, stop))))
+                Ok(Some(tokio::spawn(publish(node, journal, share, load.size, pace))))
             }
             Place::Process(_) if self.is_dead() => Ok(None),
             Place::Process(_) => self.process()?.say("start").map(|()| None),

@@ -48,6 +48,7 @@ mod transport;
 pub use answer::Answer;
 pub use clock::Clock;
 pub use load::Load;
+use load::Pace;
 pub use member::Role;
 pub use play::run;
 pub use process::NodeProcess;

@@ -9,7 +9,7 @@ use backplane_core::{NodeOptions, Semantics, Topic, chaos::ChaosHandle};
 use tokio::sync::watch;
 
 use super::{
-    Clock, FaultProxy, HUB, Load, Run, Scenario, Scene,
+    Clock, FaultProxy, HUB, Load, Pace, Run, Scenario, Scene,
     account::{Account, Known, Streams, View, streams},
     bounds::exceeded,
     journal::Journal,
@@ -116,7 +116,8 @@ pub async fn run(
     let topics = scene.load.topics;
     let name = scene.medium.name();
     let load = scene.load.clone();
-    let Marks { buffered, miscounted, .. } = marks;
+    let Marks { buffered, miscounted, memory, .. } = marks;
+    let memory = memory.into_inner().unwrap_or_else(PoisonError::into_inner);
     let buffered = buffered.into_inner().unwrap_or_else(PoisonError::into_inner);
     let miscounted = miscounted.into_inner().unwrap_or_else(PoisonError::into_inner);
     // Nodes and processes end before the figures are made.
@@ -134,6 +135,10 @@ pub async fn run(
     if dropped > 0 {
         run.answers.insert("dropped".to_owned(), dropped);
     }
+    if plan.flat_out {
+        run.throughput = Some(measure::throughput(&views, &times));
+    }
+    (run.broker_kib, run.broker_peak_kib) = (memory.first, memory.peak);
     run.transport = name;
     run.layer = layer.label().to_owned();
     run.scenario = scenario.name.to_owned();
@@ -213,10 +218,10 @@ async fn script(
     let nodes = members.iter().take(scene.nodes());
     let publishers = nodes.filter(|member| member.role.publishes()).count();
     let share = f64::from(load.rate) / publishers.max(1) as f64;
-    let (stop, stopped) = watch::channel(false);
+    let (pace, paced) = watch::channel(Pace::Steady);
     let mut publishing = Vec::new();
     for member in members {
-        publishing.extend(member.begin(share, load, stopped.clone())?);
+        publishing.extend(member.begin(share, load, paced.clone())?);
     }
     let clock = members.first().map_or_else(Clock::start, |member| member.journal.clock);
     marks.enter(Phase::Before);
@@ -226,15 +231,19 @@ async fn script(
     marks.enter(Phase::Fault);
     scene.forget_what_was_noticed();
     let from = clock.now();
+    if scenario.plan.flat_out {
+        pace.send_replace(Pace::FlatOut);
+    }
     (scenario.stage)(scene).await.doing(format!("staging {}", scenario.name))?;
     let to = clock.now();
+    pace.send_replace(Pace::Steady);
     marks.enter(Phase::Recovery);
     recovered(scene, to).await;
     marks.enter(Phase::After);
     let published = Duration::from_micros(clock.now() - begun);
     scene.lasts(load.after.max(load.least.saturating_sub(published))).await;
     let ended = clock.now();
-    stop.send_replace(true);
+    pace.send_replace(Pace::Stop);
     marks.enter(Phase::Settling);
     for task in publishing {
         task.await.doing("publishing")?;
@@ -352,6 +361,9 @@ fn figures(
         notice_ms: measure::notice(views, times).map(|us| us / 1_000),
         recover_ms: recover.map(|us| us / 1_000),
         answers: measure::answers(views, streams, times),
+        throughput: None,
+        broker_kib: None,
+        broker_peak_kib: None,
         p50_us,
         p99_us,
         p50_after_us,

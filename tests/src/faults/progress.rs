@@ -46,8 +46,33 @@ pub(super) struct Marks {
     pub(super) phase: Mutex<Option<Phase>>,
     /// Envelopes that waited in all buffers, at that time.
     pub(super) buffered: Mutex<Vec<(u64, u64)>>,
+    pub(super) memory: Mutex<Memory>,
     /// What was wrong with the counters of a node, the first time of each.
     pub(super) miscounted: Mutex<BTreeMap<usize, String>>,
+}
+
+/// Resident memory of the medium's processes together, in KiB; none where it has none of its own.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pub(super) first: Option<u64>,
+    pub(super) peak: Option<u64>,
+}
+
+impl Memory {
+    fn look(&mut self, processes: &[u32]) {
+        let now = processes.iter().filter_map(|pid| resident(*pid)).sum();
+        if now > 0 {
+            self.first.get_or_insert(now);
+            self.peak = self.peak.max(Some(now));
+        }
+    }
+}
+
+/// Where the operating system tells it, and the process runs.
+fn resident(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 impl Marks {
@@ -57,6 +82,8 @@ impl Marks {
 
     /// Looks into all nodes of this process.
     pub(super) fn look(&self, scene: &Scene, at: u64) {
+        let processes = scene.medium.processes();
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).look(&processes);
         let mut waiting = 0;
         for (number, member) in scene.members.iter().enumerate() {
             let Ok(node) = member.node() else { continue };

@@ -73,6 +73,15 @@ pub struct Run {
     /// `link down`, `unknown`, `dropped`, `full`, `open`.
     #[serde(default)]
     pub answers: std::collections::BTreeMap<String, u64>,
+    /// Envelopes per second at one receiver, where publishers were as fast as they could be.
+    #[serde(default)]
+    pub throughput: Option<u64>,
+    /// Resident memory of all the broker's processes before the load, in KiB, where it has any.
+    #[serde(default)]
+    pub broker_kib: Option<u64>,
+    /// The most of it at any time.
+    #[serde(default)]
+    pub broker_peak_kib: Option<u64>,
     /// Time from publish to delivery before the fault.
     #[serde(default)]
     pub p50_us: u64,

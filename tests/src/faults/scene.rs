@@ -33,6 +33,8 @@ pub(super) struct Plan {
     pub(super) roles: fn(usize, usize) -> Role,
     /// Changes the options of the nodes of this process.
     pub(super) options: fn(&mut NodeOptions),
+    /// While the fault lasts, nodes publish as fast as they may.
+    pub(super) flat_out: bool,
     /// Connections end when so many bytes wait for their reader.
     pub(super) limit: Option<u32>,
     /// Bodies are made larger, so that at least so much is published.
@@ -53,6 +55,7 @@ impl Plan {
         spare: false,
         roles: |_, _| Role::Both,
         options: |_| {},
+        flat_out: false,
         limit: None,
         bytes_per_second: 0,
         least: Duration::ZERO,

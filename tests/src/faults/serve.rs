@@ -4,7 +4,7 @@ use std::{io::Write, process::ExitCode, sync::Arc, sync::atomic::Ordering, time:
 
 use backplane_core::{Backplane, NodeOptions, Topic};
 use backplane_nats::{JetStreamConfig, NatsConfig};
-use backplane_redis::{RedisConfig, StreamsConfig};
+use backplane_redis::{RedisConfig, ShardedConfig, StreamsConfig};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     sync::watch,
@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Clock, HUB,
+    Clock, HUB, Pace,
     journal::Journal,
     member::{Role, listen},
     process::{Line, SERVES, TASK, Task},
@@ -64,7 +64,7 @@ async fn serve(task: Task) -> Outcome {
     let (_watching, mut confirmed) = listen(&node, &journal, role)?;
     tell(&Line::Node(node.node().to_string()))?;
 
-    let (stop, stopped) = watch::channel(false);
+    let (pace, paced) = watch::channel(Pace::Steady);
     let mut publishing = None;
     let mut words = BufReader::new(tokio::io::stdin()).lines();
     let mut news = tokio::time::interval(NEWS);
@@ -83,12 +83,12 @@ async fn serve(task: Task) -> Outcome {
             word = words.next_line() => match word?.as_deref().map(str::trim) {
                 Some("start") if publishing.is_none() && role.publishes() => {
                     let (node, journal) = (Arc::clone(&node), Arc::clone(&journal));
-                    let stopped = stopped.clone();
-                    publishing = Some(tokio::spawn(publish(node, journal, task.rate, task.size, stopped)));
+                    let paced = paced.clone();
+                    publishing = Some(tokio::spawn(publish(node, journal, task.rate, task.size, paced)));
                 }
                 Some("report") => report(&journal)?,
                 Some("stop") => {
-                    stop.send_replace(true);
+                    pace.send_replace(Pace::Stop);
                     is_done = publishing.is_none();
                     if is_done {
                         report(&journal)?;
@@ -99,7 +99,7 @@ async fn serve(task: Task) -> Outcome {
                 // Whoever started it is gone.
                 None => return Ok(()),
             },
-            ended = finished(&mut publishing), if !is_done && *stop.borrow() => {
+            ended = finished(&mut publishing), if !is_done && *pace.borrow() == Pace::Stop => {
                 ended?;
                 is_done = true;
                 report(&journal)?;
@@ -130,12 +130,12 @@ fn tell(line: &Line) -> Outcome {
 fn connect(url: &str, options: NodeOptions) -> Outcome<Arc<dyn Backplane>> {
     let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
     Ok(match scheme {
-        "redis" => {
+        "redis" | "redis+sentinel" => {
             let mut config = RedisConfig::from_url(url)?;
             config.node = options;
             Arc::new(config.start()?)
         }
-        "redis+streams" => {
+        "redis+streams" | "redis+sentinel+streams" => {
             let mut config = StreamsConfig::from_url(url)?;
             config.server.node = options;
             Arc::new(config.start()?)
@@ -143,6 +143,11 @@ fn connect(url: &str, options: NodeOptions) -> Outcome<Arc<dyn Backplane>> {
         "nats+jetstream" => {
             let mut config = JetStreamConfig::from_url(url)?;
             config.servers.node = options;
+            Arc::new(config.start()?)
+        }
+        "redis+sharded" => {
+            let mut config = ShardedConfig::from_url(url)?;
+            config.server.node = options;
             Arc::new(config.start()?)
         }
         "nats" => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     brokers::{NatsFlavour, RedisFlavour},
-    kit::{Fixture, MemoryFixture, NatsFixture, Outcome, RedisFixture},
+    kit::{Fixture, MemoryFixture, NatsFixture, Outcome, RedisClusterFixture, RedisFixture},
 };
 
 /// A transport of this project with the server that it is staged on.
@@ -16,6 +16,14 @@ pub enum Transport {
     Redis(RedisFlavour),
     /// Streams on a server of the Redis family.
     Streams(RedisFlavour),
+    /// Pub/Sub on the master that sentinels name.
+    Sentinel(RedisFlavour),
+    /// Streams on the master that sentinels name.
+    SentinelStreams(RedisFlavour),
+    /// Sharded Pub/Sub on a cluster of servers of the Redis family.
+    Sharded(RedisFlavour),
+    /// Classic Pub/Sub on such a cluster, which passes everything on to all its servers.
+    Cluster(RedisFlavour),
     /// Core NATS.
     Nats(NatsFlavour),
     /// JetStream.
@@ -28,11 +36,15 @@ pub enum Transport {
 
 impl Transport {
     /// All that are compared.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Memory,
         Self::Redis(RedisFlavour::Redis7),
         Self::Redis(RedisFlavour::Valkey9),
         Self::Streams(RedisFlavour::Redis7),
+        Self::Sentinel(RedisFlavour::Valkey9),
+        Self::SentinelStreams(RedisFlavour::Valkey9),
+        Self::Sharded(RedisFlavour::Valkey9),
+        Self::Cluster(RedisFlavour::Valkey9),
         Self::Nats(NatsFlavour::Nats2_9),
         Self::Nats(NatsFlavour::Nats2_15),
         Self::JetStream(NatsFlavour::Nats2_15),
@@ -49,6 +61,18 @@ impl Transport {
             Self::Streams(RedisFlavour::Redis7) => "redis7_streams",
             Self::Streams(RedisFlavour::Valkey9) => "valkey9_streams",
             Self::Streams(RedisFlavour::Redis6) => "redis6_streams",
+            Self::Sentinel(RedisFlavour::Redis7) => "redis7_sentinel",
+            Self::Sentinel(RedisFlavour::Valkey9) => "valkey9_sentinel",
+            Self::Sentinel(RedisFlavour::Redis6) => "redis6_sentinel",
+            Self::SentinelStreams(RedisFlavour::Redis7) => "redis7_sentinel_streams",
+            Self::SentinelStreams(RedisFlavour::Valkey9) => "valkey9_sentinel_streams",
+            Self::SentinelStreams(RedisFlavour::Redis6) => "redis6_sentinel_streams",
+            Self::Sharded(RedisFlavour::Redis7) => "redis7_sharded",
+            Self::Sharded(RedisFlavour::Valkey9) => "valkey9_sharded",
+            Self::Sharded(RedisFlavour::Redis6) => "redis6_sharded",
+            Self::Cluster(RedisFlavour::Redis7) => "redis7_cluster",
+            Self::Cluster(RedisFlavour::Valkey9) => "valkey9_cluster",
+            Self::Cluster(RedisFlavour::Redis6) => "redis6_cluster",
             Self::Nats(flavour) => flavour.label(),
             Self::JetStream(NatsFlavour::Nats2_9) => "nats2_9_jetstream",
             Self::JetStream(NatsFlavour::Nats2_15) => "nats2_15_jetstream",
@@ -71,6 +95,9 @@ impl Transport {
             "streams" => Some(Self::Streams(RedisFlavour::Redis7)),
             "valkey9_streams" => Some(Self::Streams(RedisFlavour::Valkey9)),
             "redis6_streams" => Some(Self::Streams(RedisFlavour::Redis6)),
+            "sharded" => Some(Self::Sharded(RedisFlavour::Valkey9)),
+            "redis7_sharded" => Some(Self::Sharded(RedisFlavour::Redis7)),
+            "redis7_cluster" => Some(Self::Cluster(RedisFlavour::Redis7)),
             _ => Self::ALL.into_iter().find(|transport| transport.label() == label),
         }
     }
@@ -85,6 +112,12 @@ impl Transport {
             Self::Memory => Arc::new(MemoryFixture::start().await?),
             Self::Redis(flavour) => Arc::new(RedisFixture::with_password(flavour).await?),
             Self::Streams(flavour) => Arc::new(RedisFixture::streams(flavour).await?),
+            Self::Sentinel(flavour) => Arc::new(RedisFixture::sentinel(flavour).await?),
+            Self::SentinelStreams(flavour) => {
+                Arc::new(RedisFixture::sentinel_streams(flavour).await?)
+            }
+            Self::Sharded(flavour) => Arc::new(RedisClusterFixture::sharded(flavour).await?),
+            Self::Cluster(flavour) => Arc::new(RedisClusterFixture::classic(flavour).await?),
             Self::Nats(flavour) => Arc::new(NatsFixture::with_password(flavour).await?),
             Self::JetStream(flavour) => Arc::new(NatsFixture::jetstream(flavour).await?),
             Self::NatsCluster(flavour) => Arc::new(NatsFixture::cluster(flavour).await?),

@@ -131,6 +131,12 @@ pub trait Fixture: Debug + Send + Sync + 'static {
         Err(unable(Control::Process))
     }
 
+    /// The processes that the medium consists of and that run now, for whoever measures them. Default:
+    /// none.
+    fn processes(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
     /// [`Control::Password`]: from now on the medium wants another password, also from nodes that
     /// are connected; returns when it does.
     ///

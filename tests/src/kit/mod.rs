@@ -78,7 +78,7 @@ mod stop;
 pub use checker::Checker;
 pub use collect::{Collector, confirmed, fence, publish, up};
 pub use fixture::{Census, Connections, Control, Fixture, Setup};
-pub use fixtures::{MemoryFixture, NatsFixture, RedisFixture};
+pub use fixtures::{MemoryFixture, NatsFixture, RedisClusterFixture, RedisFixture};
 pub use layer::Layer;
 pub use random::{Random, SEED, seed};
 pub use record::{Note, REPORT, Record, Verdict};

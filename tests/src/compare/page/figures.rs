@@ -11,7 +11,7 @@ use crate::compare::{
 };
 
 /// The columns after transport and layer, and what each means.
-const COLUMNS: [(&str, &str); 11] = [
+const COLUMNS: [(&str, &str); 13] = [
     (
         "delivered",
         "Deliveries that happened, of those that were due. An envelope is due once at each node that did \
@@ -40,6 +40,15 @@ const COLUMNS: [(&str, &str); 11] = [
         "p50/p99 before, after",
         "Half of the deliveries, and 99 of 100, took no longer than this: before the fault, and after all was \
          well again.",
+    ),
+    (
+        "full speed",
+        "Envelopes per second at one node while all nodes published as fast as they could, each of which was \
+         noted and accounted for by the same process. For comparison among transports; not their limit.",
+    ),
+    (
+        "broker's memory",
+        "Resident memory of the broker's processes together: before the load, and the most that was seen.",
     ),
     (
         "promised vs seen",
@@ -156,6 +165,18 @@ fn cells(markup: &mut Markup, row: &Summary, several: bool) {
         markup.line("span", &[], before);
         markup.line("span", &[], after);
     });
+    match row.throughput {
+        Some(speed) => two(markup, "number", &count(speed), "a second"),
+        None => two(markup, "number", NONE, ""),
+    }
+    let mebibytes = |worst: &Worst| worst.value.map(|kib| kib.div_ceil(1024));
+    match (mebibytes(&row.broker_kib), mebibytes(&row.broker_peak_kib)) {
+        (Some(before), Some(peak)) => {
+            let memory = format!("{before}…{peak} MiB");
+            two(markup, "number", &memory, &place(&row.broker_peak_kib));
+        }
+        _ => two(markup, "number", NONE, ""),
+    }
     markup.element("td", &[("class", &"promises")], |markup| promises(markup, row, several));
 }
 

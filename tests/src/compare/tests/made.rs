@@ -73,6 +73,9 @@ pub(super) fn run(transport: &str, layer: &str, scenario: &str, away_ms: u64) ->
             ("accepted".to_owned(), 12),
             ("unknown".to_owned(), 51),
         ]),
+        throughput: (scenario == "slow reader").then_some(base * 500),
+        broker_kib: Some(7_168),
+        broker_peak_kib: Some(7_168 + away_ms),
         p50_us: base,
         p99_us: base * 4 * noise(20) / 100,
         p50_after_us: base * noise(10) / 100,
@@ -86,7 +89,7 @@ pub(super) fn run(transport: &str, layer: &str, scenario: &str, away_ms: u64) ->
 }
 
 /// Four transports, three layers, four scenarios; something of everything that can come out.
-pub(super) fn report() -> Report {
+pub(in crate::compare) fn report() -> Report {
     let mut report = empty();
     for (scenario, away_ms) in SCENARIOS {
         for transport in ["memory", "redis 7.0.15", "valkey 9.1.0", "nats 2.15.0"] {
@@ -143,7 +146,7 @@ pub(super) fn empty() -> Report {
 }
 
 /// A report of one small run, all of whose values are chosen.
-pub(super) fn small() -> Report {
+pub(in crate::compare) fn small() -> Report {
     let mut run = run("redis 7.0.15", "bare", "killed 2 s", 2_000);
     run.course.truncate(1);
     run.course[0] =

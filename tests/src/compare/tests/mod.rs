@@ -1,7 +1,7 @@
 //! Tests of the whole of `compare`, on runs that are made.
 
 mod checks;
-mod made;
+pub(super) mod made;
 mod pages;
 mod reports;
 mod sessions;

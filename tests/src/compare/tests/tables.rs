@@ -81,7 +81,7 @@ fn the_usual_terminal_has_a_column_for_each() {
     for report in [made::report(), large()] {
         let lines = overview(&report, 120);
         let head = lines.iter().find(|line| line.contains("delivered")).unwrap();
-        assert!(head.contains("lost") && head.contains("doubled"), "{}", lines.join("\n"));
+        assert!(head.contains("notice") && head.contains("recover"), "{}", lines.join("\n"));
     }
 }
 

@@ -4,6 +4,7 @@ mod broker;
 mod cluster;
 mod link;
 mod node;
+mod speed;
 
 use std::{fmt, time::Duration};
 
@@ -38,7 +39,7 @@ impl Scenario {
     /// All of them.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        [broker::all(), cluster::all(), link::all(), node::all()].concat()
+        [broker::all(), cluster::all(), link::all(), node::all(), speed::all()].concat()
     }
 
     /// The scenario of that name or label.
