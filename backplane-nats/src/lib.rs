@@ -71,11 +71,11 @@ mod error;
 mod fence;
 mod files;
 mod from_url;
+mod jetstream;
 mod notices;
-mod publish;
-mod receive;
+mod pubsub;
 mod subject;
-mod subscribe;
 mod thread;
 
 pub use config::{Login, NatsConfig, Tls};
+pub use jetstream::{JetStreamConfig, Storage};

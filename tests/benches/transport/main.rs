@@ -10,6 +10,7 @@
 //! Contenders take turns within each repeat, so that whatever else the machine does meets all of
 //! them; the medians are shown. To add one, implement [`Contender`] and list it in its group.
 
+mod jetstream;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod nodes;
@@ -77,6 +78,7 @@ const GROUPS: &[(&str, Start)] = &[
     ("redis", || Box::pin(redis::group())),
     ("sharded", || Box::pin(sharded::group())),
     ("streams", || Box::pin(streams::group())),
+    ("jetstream", || Box::pin(jetstream::group())),
     #[cfg(feature = "kafka")]
     ("kafka", || Box::pin(kafka::group())),
 ];
@@ -190,11 +192,12 @@ fn print_machine() {
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     println!(
-        "{} × {}, kernel {}; {}, {}",
+        "{} × {}, kernel {}; {}, {}, {}",
         std::thread::available_parallelism().map_or(0, NonZero::get),
         model.map_or("a processor without a name", |(_, model)| model.trim()),
         kernel.trim(),
         locked("redis"),
+        locked("async-nats"),
         locked("tokio"),
     );
 }
