@@ -3,7 +3,7 @@
 //! A [`Wire`] connects; a [`Session`] is one connection. Everything else (queues, order, interest,
 //! reconnection, probes, local delivery) is [`Node`](crate::Node)'s.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -137,6 +137,12 @@ pub trait Session: Debug + Send + Sync + 'static {
     /// The connection is lost.
     async fn caught_up(&self) -> Result<(), LinkError> {
         Ok(())
+    }
+
+    /// The last instant at which everything was proven to deliver, where the node's own probe proves only a
+    /// part: a connection to several servers knows that best. Provided: none, which leaves it to the probe.
+    fn proven(&self) -> Option<Instant> {
+        None
     }
 
     /// Ends the connection in an orderly way, after everything written has been sent.

@@ -1,7 +1,8 @@
 //! Topic → channel: `{prefix}/{hub}/{kind}/{name}`.
 //!
 //! Prefix and hub are percent-encoded, so neither holds a `/`, and a kind is made of letters. The
-//! name stands last and as it is: channels are binary-safe, and `SUBSCRIBE` takes them literally.
+//! name stands last and as it is: channels are binary-safe, and `SUBSCRIBE` takes them literally. Only on a
+//! cluster are `{` and `%` escaped in it.
 //! So a channel belongs to one prefix and one topic only.
 
 use backplane_core::Topic;
@@ -16,11 +17,19 @@ const ESCAPED: &AsciiSet =
 pub(crate) struct Channels {
     /// The escaped prefix and the first separator.
     start: Box<str>,
+    /// Whether names are escaped so that none holds a `{`, as a cluster spreads channels by what is in braces.
+    escapes_braces: bool,
 }
 
 impl Channels {
     pub(crate) fn new(prefix: &str) -> Self {
-        Self { start: format!("{}/", utf8_percent_encode(prefix, ESCAPED)).into() }
+        let start = format!("{}/", utf8_percent_encode(prefix, ESCAPED)).into();
+        Self { start, escapes_braces: false }
+    }
+
+    /// The same for sharded channels: `{` and `%` are percent-encoded in names too.
+    pub(crate) fn without_hash_tags(prefix: &str) -> Self {
+        Self { escapes_braces: true, ..Self::new(prefix) }
     }
 
     /// The channel that carries this topic.
@@ -30,9 +39,11 @@ impl Channels {
             String::with_capacity(self.start.len() + hub.len() + kind.len() + name.len() + 2);
         channel.push_str(&self.start);
         channel.extend(utf8_percent_encode(hub, ESCAPED));
-        for part in [kind, name] {
-            channel.push('/');
-            channel.push_str(part);
+        channel.extend(["/", kind, "/"]);
+        if self.escapes_braces {
+            channel.push_str(&name.replace('%', "%25").replace('{', "%7B"));
+        } else {
+            channel.push_str(name);
         }
         channel
     }

@@ -129,7 +129,8 @@ fn tcp_settings() -> TcpSettings {
     settings
 }
 
-fn shown(host: &str, port: u16) -> String {
+/// Host and port for messages.
+pub(crate) fn shown(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 

@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use crate::{
-    Protocol, RedisConfig, Sentinels, StreamsConfig,
+    Protocol, RedisConfig, Sentinels, ShardedConfig, StreamsConfig,
     config::{DEFAULT_PORT, SENTINEL_PORT},
 };
 
@@ -18,15 +18,17 @@ const OF_STREAMS: [&str; 4] = ["parts", "entries", "age", "replicas"];
 /// The schemes of one way to use servers, each without and with encryption.
 struct Schemes {
     at: [&'static str; 2],
-    sentinel: [&'static str; 2],
+    /// None where sentinels play no role.
+    sentinel: Option<[&'static str; 2]>,
 }
 
 const PUBSUB: Schemes =
-    Schemes { at: ["redis", "rediss"], sentinel: ["redis+sentinel", "rediss+sentinel"] };
+    Schemes { at: ["redis", "rediss"], sentinel: Some(["redis+sentinel", "rediss+sentinel"]) };
 const STREAMS: Schemes = Schemes {
     at: ["redis+streams", "rediss+streams"],
-    sentinel: ["redis+sentinel+streams", "rediss+sentinel+streams"],
+    sentinel: Some(["redis+sentinel+streams", "rediss+sentinel+streams"]),
 };
+const SHARDED: Schemes = Schemes { at: ["redis+sharded", "rediss+sharded"], sentinel: None };
 
 /// Reads a URL of Pub/Sub. No message repeats a part of it that may hold the password.
 pub(crate) fn parse(text: &str) -> Result<RedisConfig, ConnectError> {
@@ -51,6 +53,21 @@ pub(crate) fn parse_streams(text: &str) -> Result<StreamsConfig, ConnectError> {
     Ok(config)
 }
 
+/// Reads a URL of sharded Pub/Sub, which may name several servers.
+pub(crate) fn parse_sharded(text: &str) -> Result<ShardedConfig, ConnectError> {
+    let (text, more) = first_host(text);
+    let server = parse_as(&text, &SHARDED, &OPTIONS, |_, _| Ok(false))?;
+    let more_servers = more.into_iter().map(|place| {
+        let wrong = || bad_url("one of the servers after the first is not written as host:port");
+        let url = Url::parse(&format!("redis://{place}")).map_err(|_| wrong())?;
+        if !url.username().is_empty() || !url.path().is_empty() {
+            return Err(wrong());
+        }
+        Ok((host(&url, SHAPE).map_err(|_| wrong())?, url.port().unwrap_or(DEFAULT_PORT)))
+    });
+    Ok(ShardedConfig { server, more_servers: more_servers.collect::<Result<_, _>>()? })
+}
+
 fn parse_as(
     text: &str,
     schemes: &Schemes,
@@ -64,11 +81,11 @@ fn parse_as(
         ))
     })?;
     let Schemes { at, sentinel } = schemes;
-    let (sentinels, [_, tls]) = match url.scheme() {
-        scheme if at.contains(&scheme) => (false, at),
-        scheme if sentinel.contains(&scheme) => (true, sentinel),
-        scheme => {
-            let known = at.iter().chain(sentinel).map(|known| format!("{known}:"));
+    let (sentinels, [_, tls]) = match (url.scheme(), sentinel) {
+        (scheme, _) if at.contains(&scheme) => (false, at),
+        (scheme, Some(sentinel)) if sentinel.contains(&scheme) => (true, sentinel),
+        (scheme, _) => {
+            let known = at.iter().chain(sentinel.iter().flatten()).map(|known| format!("{known}:"));
             return Err(ConnectError::UnknownScheme {
                 scheme: scheme.to_owned(),
                 known: known.collect::<Vec<_>>().join(", "),
@@ -319,6 +336,25 @@ mod tests {
                 other => panic!("{other}"),
             }
         }
+    }
+
+    #[test]
+    fn a_cluster_has_several_servers() {
+        let url = "redis+sharded://ann:s3,cret@one:7000,two,[::1]:7002/0?prefix=shop,one";
+        let config = parse_sharded(url).unwrap();
+        assert_eq!((config.server.host.as_str(), config.server.port), ("one", 7000));
+        assert_eq!(config.server.password.as_deref(), Some("s3,cret"));
+        assert_eq!(config.server.prefix, "shop,one");
+        let more = [("two".to_owned(), DEFAULT_PORT), ("::1".to_owned(), 7002)];
+        assert_eq!(config.more_servers, more);
+        assert!(parse_sharded("redis+sharded://one?prefix=a").unwrap().more_servers.is_empty());
+        for more in ["", "ann:s3cret@two", "two:port", "two:99999"] {
+            let error = parse_sharded(&format!("redis+sharded://:s3cret@one,{more}")).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("host:port") && !text.contains("s3cret"), "{more}: {text}");
+        }
+        // Servers of which each knows nothing of the others are no cluster.
+        assert!(matches!(parse("redis://one,two").unwrap_err(), ConnectError::Url { .. }));
     }
 
     #[test]

@@ -13,14 +13,16 @@
 //! # }
 //! ```
 //!
-//! There are two ways to use a server:
+//! There are three ways to use a server, or a cluster of them:
 //!
 //! * **Pub/Sub** ([`RedisConfig`], `redis:`): the fastest. The server passes on and keeps nothing; what gets
 //!   lost is repaired by the node that published it.
 //! * **Streams** ([`StreamsConfig`], `redis+streams:`): the server keeps what is published, within bounds. A
 //!   node reads on from where it was, whoever else is gone, and an application reads from any position.
+//! * **Sharded Pub/Sub** ([`ShardedConfig`], `redis+sharded:`): the masters of a Redis Cluster divide the topics
+//!   among them, so that more of them take more load. From Redis 7.0 and any Valkey on.
 //!
-//! Either goes to one server, or to whichever of several is the master at the time, as sentinels name it
+//! The first two go to one server, or to whichever of several is the master at the time, as sentinels name it
 //! ([`Sentinels`], `redis+sentinel:` and `redis+sentinel+streams:`): see [below](#sentinels).
 //!
 //! # Promises
@@ -29,7 +31,7 @@
 //! outage: see [`NodeOptions`](backplane_core::NodeOptions). This is what it promises without that, with
 //! `?repair=off&outage=refuse`:
 //!
-//! | promise | Pub/Sub | Streams |
+//! | promise | Pub/Sub, sharded or not | Streams |
 //! |---|---|---|
 //! | delivery | at most once | at least once |
 //! | order | per origin and topic | per origin and topic |
@@ -41,7 +43,7 @@
 //! | largest body | 8 MiB | 8 MiB |
 //!
 //! Each node has two connections: one publishes, with one round trip per batch, and one receives: what it is
-//! subscribed to, or the streams that its interest falls into.
+//! subscribed to, or the streams that its interest falls into. In a cluster it has two to each master.
 //!
 //! # Sentinels
 //!
@@ -75,9 +77,35 @@
 //!   killed; the machine's sudden end may cost what `appendfsync` leaves open: a second with `everysec`,
 //!   nothing with `always`. Without, a restart loses them, and nodes are told so by a `Gap`. Databases: only
 //!   number 0 is used.
-//! * **Several servers.** In a Redis Cluster every node of it passes everything on to all others. Of a
-//!   master and its replicas, all nodes of the application have to use the master: what is published on a
-//!   replica stays there. With sentinels they do.
+//! * **Several servers.** Of a master and its replicas, all nodes of the application have to use the master:
+//!   what is published on a replica stays there. With sentinels they do.
+//!
+//! ## For the administrator of a cluster
+//!
+//! * **Sharded or classic.** `redis:` at any member works too, but each `PUBLISH` then crosses the cluster bus
+//!   to all its servers, whoever is interested, so that more servers take more load off nobody. And between two
+//!   members a broken bus link loses in silence what only the nodes' numbers bring to light: without
+//!   `repair`, let all nodes use the same member.
+//! * **Channels** are called as above, with `{` and `%` percent-encoded in names too: what is in braces never
+//!   decides about a slot.
+//! * **Access rules**, on every server: `+ssubscribe +sunsubscribe +spublish +ping +role +cluster|info
+//!   +cluster|myid +cluster|slots resetchannels &backplane/*`. The user and the password are the same on all.
+//! * **Addresses** are those that the servers announce (`CLUSTER SLOTS`), for the next connection: see
+//!   `cluster-announce-ip` and `cluster-preferred-endpoint-type`. With TLS, a certificate names what is
+//!   announced.
+//! * **Failover.** The link is up when every slot has a master that answers, and down when one is lost; nodes
+//!   look ten times per second for the replica that takes over. `cluster-node-timeout` (15 s by default) decides
+//!   how long that takes; below the 60 s for which nodes retain what they publish, nothing is lost. A master
+//!   that keeps silent for 3 s is given up.
+//! * **Slots that move** are followed while the link stays up: what a subscriber may have missed between its
+//!   old and its new master is repaired, or reported as an interruption of the topics concerned. The order is
+//!   kept: what the old master has not answered is waited for.
+//! * **`cluster-require-full-coverage`** plays no role: with a slot that is nobody's, the link is down in any
+//!   case. **`cluster-allow-pubsubshard-when-down`** should stay on: the masters that are left go on passing
+//!   on while another one is replaced.
+//! * **A split** of the cluster's own network: a master that the others cannot reach, but nodes can, goes on
+//!   taking envelopes until its nodes have seen the new one, which they look for each second. Without numbers,
+//!   what it takes then is lost in silence.
 
 mod channel;
 mod config;
@@ -88,11 +116,13 @@ mod locate;
 mod pubsub;
 mod sentinel;
 mod server;
+mod sharded;
 mod streams;
 #[cfg(feature = "tls")]
 mod tls;
 
 pub use config::{Protocol, RedisConfig, Sentinels};
+pub use sharded::ShardedConfig;
 pub use streams::StreamsConfig;
 #[cfg(feature = "tls")]
 pub use tls::Tls;

@@ -13,6 +13,9 @@ use crate::{endpoint::Endpoint, error};
 /// them. Every Valkey is newer.
 const NEEDED: (u64, &str) = (5, "5.0");
 
+/// The oldest Redis with sharded Pub/Sub. Every Valkey has it.
+pub(crate) const SHARDED: (u64, &str) = (7, "7.0");
+
 /// What a server calls itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Identity {
@@ -26,13 +29,23 @@ pub(crate) async fn check(
     protocol: ProtocolVersion,
     endpoint: &Endpoint,
 ) -> Result<(), LinkError> {
+    check_for(NEEDED, connection, protocol, endpoint).await
+}
+
+/// The same for what needs a newer one.
+pub(crate) async fn check_for(
+    needed: (u64, &'static str),
+    connection: &MultiplexedConnection,
+    protocol: ProtocolVersion,
+    endpoint: &Endpoint,
+) -> Result<(), LinkError> {
     let identity = identify(connection.clone(), protocol).await;
     match identity.map_err(|error| endpoint.failed(&error))? {
-        Some(identity) if identity.is_too_old() => Err(LinkError::TooOld {
+        Some(identity) if identity.is_older_than(needed.0) => Err(LinkError::TooOld {
             address: endpoint.address().to_owned(),
             product: identity.product,
             found: identity.version,
-            needed: NEEDED.1,
+            needed: needed.1,
         }),
         _ => Ok(()),
     }
@@ -81,9 +94,9 @@ impl Identity {
         }
     }
 
-    fn is_too_old(&self) -> bool {
+    fn is_older_than(&self, needed: u64) -> bool {
         let major = self.version.split('.').next().and_then(|major| major.parse::<u64>().ok());
-        self.product == "redis" && major.is_some_and(|major| major < NEEDED.0)
+        self.product == "redis" && major.is_some_and(|major| major < needed)
     }
 }
 
@@ -127,7 +140,11 @@ mod tests {
             ("redis", "unstable", false),
             ("valkey", "1.0.0", false),
         ] {
-            assert_eq!(identity(product, version).is_too_old(), too_old, "{product} {version}");
+            assert_eq!(
+                identity(product, version).is_older_than(NEEDED.0),
+                too_old,
+                "{product} {version}"
+            );
         }
     }
 }

@@ -18,6 +18,8 @@ use backplane_core::{Backplane, ConnectError, Link};
 /// | `rediss+streams:` | the same over TLS | `redis-tls` |
 /// | `redis+sentinel:`, `redis+sentinel+streams:` | the same two on the master that sentinels name | `redis` |
 /// | `rediss+sentinel:`, `rediss+sentinel+streams:` | the same over TLS | `redis-tls` |
+/// | `redis+sharded:` | sharded Pub/Sub on a Redis or Valkey cluster | `redis` |
+/// | `rediss+sharded:` | the same over TLS | `redis-tls` |
 /// | `nats:` | core NATS | `nats` |
 /// | `kafka:` | Kafka and what speaks its protocol, which keep what is sent | `kafka` |
 /// | `kafka+ssl:` | the same over TLS; this feature is for passwords too | `kafka-ssl` |
@@ -94,7 +96,7 @@ impl IntoFuture for Connect {
 }
 
 /// Every scheme of this release, with the feature that it needs and whether that is on.
-const SCHEMES: [(&str, &str, bool); 12] = [
+const SCHEMES: [(&str, &str, bool); 14] = [
     ("memory", "memory", cfg!(feature = "memory")),
     ("redis", "redis", cfg!(feature = "redis")),
     ("rediss", "redis-tls", cfg!(feature = "redis-tls")),
@@ -104,6 +106,8 @@ const SCHEMES: [(&str, &str, bool); 12] = [
     ("rediss+sentinel", "redis-tls", cfg!(feature = "redis-tls")),
     ("redis+sentinel+streams", "redis", cfg!(feature = "redis")),
     ("rediss+sentinel+streams", "redis-tls", cfg!(feature = "redis-tls")),
+    ("redis+sharded", "redis", cfg!(feature = "redis")),
+    ("rediss+sharded", "redis-tls", cfg!(feature = "redis-tls")),
     ("nats", "nats", cfg!(feature = "nats")),
     ("kafka", "kafka", cfg!(feature = "kafka")),
     ("kafka+ssl", "kafka-ssl", cfg!(feature = "kafka-ssl")),
@@ -139,6 +143,10 @@ fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
             | "rediss+sentinel+streams",
             url,
         ) => Ok(Arc::new(backplane_redis::StreamsConfig::from_url(url)?.start()?)),
+        #[cfg(feature = "redis")]
+        ("redis+sharded" | "rediss+sharded", url) => {
+            Ok(Arc::new(backplane_redis::ShardedConfig::from_url(url)?.start()?))
+        }
         #[cfg(feature = "nats")]
         ("nats", url) => Ok(Arc::new(backplane_nats::NatsConfig::from_url(url)?.start()?)),
         #[cfg(feature = "kafka")]

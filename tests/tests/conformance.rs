@@ -2,7 +2,7 @@
 
 use backplane_tests::{
     brokers::{NatsFlavour, RedisFlavour},
-    kit::{MemoryFixture, NatsFixture, RedisFixture},
+    kit::{MemoryFixture, NatsFixture, RedisClusterFixture, RedisFixture},
 };
 
 backplane_tests::conformance! {
@@ -13,6 +13,8 @@ backplane_tests::conformance! {
     valkey9_streams => RedisFixture::streams(RedisFlavour::Valkey9),
     valkey9_sentinel => RedisFixture::sentinel(RedisFlavour::Valkey9),
     valkey9_sentinel_streams => RedisFixture::sentinel_streams(RedisFlavour::Valkey9),
+    valkey9_sharded => RedisClusterFixture::sharded(RedisFlavour::Valkey9),
+    valkey9_cluster => RedisClusterFixture::classic(RedisFlavour::Valkey9),
     nats2_9 => NatsFixture::start(NatsFlavour::Nats2_9),
     nats2_15 => NatsFixture::start(NatsFlavour::Nats2_15),
     #[cfg(feature = "kafka")]

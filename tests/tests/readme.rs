@@ -10,7 +10,7 @@ use backplane_core::{
 };
 use backplane_memory::MemoryConfig;
 use backplane_nats::NatsConfig;
-use backplane_redis::{RedisConfig, StreamsConfig};
+use backplane_redis::{RedisConfig, ShardedConfig, StreamsConfig};
 
 /// All columns, so with all features.
 #[cfg_attr(not(feature = "kafka"), ignore = "the table has a column for Kafka")]
@@ -20,6 +20,7 @@ async fn the_table_of_semantics_is_current() {
         ("memory", MemoryConfig::default().start().semantics()),
         ("Redis Pub/Sub", RedisConfig::default().start().unwrap().semantics()),
         ("Redis Streams", StreamsConfig::default().start().unwrap().semantics()),
+        ("Redis sharded Pub/Sub", ShardedConfig::default().start().unwrap().semantics()),
         ("core NATS", NatsConfig::default().start().unwrap().semantics()),
         #[cfg(feature = "kafka")]
         ("Kafka", backplane_kafka::KafkaConfig::default().start().unwrap().semantics()),

@@ -90,9 +90,12 @@ mod storm;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use async_trait::async_trait;
@@ -209,6 +212,10 @@ impl<S: Session> Session for ChaosSession<S> {
 
     async fn caught_up(&self) -> Result<(), LinkError> {
         self.session.caught_up().await
+    }
+
+    fn proven(&self) -> Option<Instant> {
+        self.session.proven()
     }
 
     async fn close(&self) {

@@ -1,4 +1,5 @@
 use std::{
+    collections::HashSet,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -293,18 +294,16 @@ impl Interest {
     /// could rely on their topic are told.
     pub(crate) fn interrupted(&self, since: Instant) {
         let mut dirty = Vec::new();
-        let mut told = Vec::new();
+        let mut doubts = Doubts::default();
         self.each(|entry| {
             if entry.actual == Actual::Routed {
-                let fresh =
-                    entry.sinks.iter().filter(|it| !it.interrupted.swap(true, Ordering::AcqRel));
-                told.extend(fresh.map(|it| Arc::clone(&it.sink)));
+                entry.sinks.iter().for_each(|it| doubts.add(it));
             }
             entry.actual = Actual::Unrouted;
             entry.mark(&mut dirty);
         });
         self.queue(dirty);
-        tell(told, &Event::Interrupted { since });
+        doubts.tell(since);
     }
 
     /// The connection is up and every desired topic confirmed or refused.
@@ -322,18 +321,25 @@ impl Interest {
         tell(told, &Event::Restored);
     }
 
-    /// The connection may have lost something but goes on: sinks of routed topics are told, once until
-    /// [`restored`](Self::restored).
-    pub(crate) fn doubted(&self, since: Instant) {
-        let mut told = Vec::new();
+    /// The connection may have lost something on these topics but goes on: sinks of routed topics are told,
+    /// once until [`restored`](Self::restored).
+    pub(crate) fn doubted(&self, concerns: impl Fn(&Topic) -> bool, since: Instant) {
+        let mut concerned = HashSet::new();
         self.each(|entry| {
-            if entry.actual == Actual::Routed {
-                let fresh =
-                    entry.sinks.iter().filter(|it| !it.interrupted.swap(true, Ordering::AcqRel));
-                told.extend(fresh.map(|it| Arc::clone(&it.sink)));
+            if entry.actual == Actual::Routed && concerns(&entry.topic) {
+                concerned.extend(entry.sinks.iter().map(|it| address(&it.sink)));
             }
         });
-        tell(told, &Event::Interrupted { since });
+        // All topics of such a sink are in doubt for it: the event names none.
+        let mut doubts = Doubts::default();
+        self.each(|entry| {
+            if entry.actual == Actual::Routed {
+                let concerned =
+                    entry.sinks.iter().filter(|it| concerned.contains(&address(&it.sink)));
+                concerned.for_each(|it| doubts.add(it));
+            }
+        });
+        doubts.tell(since);
     }
 
     /// Tells every sink.
@@ -404,9 +410,35 @@ impl Entry {
     }
 }
 
+/// Sinks that are to hear of an interruption.
+#[derive(Default)]
+struct Doubts {
+    fresh: Vec<Arc<dyn Sink>>,
+    /// Those that were told of one before, and not yet `Restored`.
+    told: HashSet<usize>,
+}
+
+impl Doubts {
+    fn add(&mut self, registration: &Registration) {
+        if registration.interrupted.swap(true, Ordering::AcqRel) {
+            self.told.insert(address(&registration.sink));
+        } else {
+            self.fresh.push(Arc::clone(&registration.sink));
+        }
+    }
+
+    fn tell(mut self, since: Instant) {
+        self.fresh.retain(|sink| !self.told.contains(&address(sink)));
+        tell(self.fresh, &Event::Interrupted { since });
+    }
+}
+
+fn address(sink: &Arc<dyn Sink>) -> usize {
+    Arc::as_ptr(sink).cast::<()>().addr()
+}
+
 /// Tells each sink once, however many topics it has.
 fn tell(mut sinks: Vec<Arc<dyn Sink>>, event: &Event) {
-    let address = |sink: &Arc<dyn Sink>| Arc::as_ptr(sink).cast::<()>();
     sinks.sort_unstable_by_key(address);
     sinks.dedup_by_key(|sink| address(sink));
     let _telling = Telling::begin();

@@ -1,6 +1,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -151,7 +152,18 @@ impl Inbound {
     pub fn doubt(&self) {
         self.while_open(|shared| {
             shared.sequencer.doubt(true);
-            shared.interest.doubted(shared.probes.proven());
+            shared.interest.doubted(|_| true, shared.probes.proven());
+            shared.restore();
+        });
+    }
+
+    /// The same for the topics of which this is true only, and since an instant that the wire knows better:
+    /// another broker has taken them over, for example. Call it when they are routed again.
+    pub fn doubt_about(&self, concerns: impl Fn(&Topic) -> bool, since: Instant) {
+        self.while_open(|shared| {
+            // While the link is not up yet, what is in doubt stays so until it is.
+            shared.sequencer.doubt(shared.outbound.is_up());
+            shared.interest.doubted(concerns, since);
             shared.restore();
         });
     }

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
@@ -62,13 +62,17 @@ async fn supervise(
             prepared = prepared => prepared,
             () = outgoing.hold(shared) => return,
         };
+        let mut proven = None;
         let cause = match prepared {
             Ok(session) => {
                 epoch += 1;
                 pause.reset();
                 shared.up(epoch);
                 match serve(&session, &inbound, options, shared, outgoing).await {
-                    Err(cause) => cause,
+                    Err(cause) => {
+                        proven = session.proven();
+                        cause
+                    }
                     Ok(()) => {
                         shared.take_leave(&session).await;
                         inbound.close();
@@ -79,10 +83,12 @@ async fn supervise(
             Err(cause) => cause,
         };
         inbound.close();
-        shared.down(cause);
+        let probed = shared.probes.proven();
+        let since = proven.map_or(probed, |proven| proven.min(probed));
+        shared.down(since, cause);
         outgoing.abandon(shared);
         shared.sequencer.doubt(false);
-        shared.interest.interrupted(shared.probes.proven());
+        shared.interest.interrupted(since);
         tokio::select! {
             biased;
             () = shared.closing.cancelled() => return,
@@ -156,8 +162,7 @@ impl Shared {
         tracing::info!(node = %self.id, epoch, "the backplane is up");
     }
 
-    fn down(&self, cause: LinkError) {
-        let since = self.probes.proven();
+    fn down(&self, since: Instant, cause: LinkError) {
         // Told loudly once, not at every attempt.
         if matches!(&*self.link.borrow(), Link::Down { .. }) {
             tracing::debug!(node = %self.id, %cause, "the backplane is still down");

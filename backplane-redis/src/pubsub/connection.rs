@@ -20,6 +20,20 @@ use crate::{Protocol, channel::Channels, endpoint::Endpoint, locate::Locator, se
 /// buffer, and by default the server disconnects it at 32 MB: four of these.
 const LARGEST_BODY: ByteSize = ByteSize::mib(8);
 
+/// What Pub/Sub promises, sharded or not.
+pub(crate) const fn semantics() -> Semantics {
+    Semantics {
+        delivery: Delivery::AtMostOnce,
+        order: Order::PerOriginAndTopic,
+        receipt: Receipt::Accepted,
+        publisher_outage: PublisherOutage::Refuses,
+        subscriber_outage: SubscriberOutage::LostAndReported,
+        replay: Replay::None,
+        filter: Filter::Broker,
+        largest_body: LARGEST_BODY,
+    }
+}
+
 /// Connects to one server.
 #[derive(Debug)]
 pub(crate) struct RedisWire {
@@ -60,16 +74,7 @@ impl Wire for RedisWire {
     type Session = RedisSession;
 
     fn semantics(&self) -> Semantics {
-        Semantics {
-            delivery: Delivery::AtMostOnce,
-            order: Order::PerOriginAndTopic,
-            receipt: Receipt::Accepted,
-            publisher_outage: PublisherOutage::Refuses,
-            subscriber_outage: SubscriberOutage::LostAndReported,
-            replay: Replay::None,
-            filter: Filter::Broker,
-            largest_body: LARGEST_BODY,
-        }
+        semantics()
     }
 
     async fn connect(&self, inbound: Inbound) -> Result<RedisSession, LinkError> {

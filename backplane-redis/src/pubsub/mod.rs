@@ -4,5 +4,5 @@ mod connection;
 mod publish;
 mod subscribe;
 
-pub(crate) use connection::RedisWire;
-pub(crate) use publish::refusals;
+pub(crate) use connection::{RedisWire, semantics};
+pub(crate) use publish::{publishing, refusals};

@@ -33,10 +33,7 @@ impl Publisher {
         let mut commands = Pipeline::with_capacity(frames.len());
         for frame in &frames {
             let channel = self.channels.of(&frame.topic);
-            let size = WORDS + channel.len() + frame.bytes.len();
-            let mut command = Cmd::with_capacity(3, size);
-            command.arg("PUBLISH").arg(channel).arg(&*frame.bytes);
-            commands.add_command(command);
+            commands.add_command(publishing("PUBLISH", &channel, &frame.bytes));
         }
         let envelopes: Vec<Vec<usize>> = frames.into_iter().map(|frame| frame.envelopes).collect();
         let mut connection = self.connection.clone();
@@ -45,6 +42,13 @@ impl Publisher {
         let answers = answers.map_err(|error| error::lost(&error))?;
         Ok(refusals(envelopes, answers))
     }
+}
+
+/// A command that publishes.
+pub(crate) fn publishing(word: &str, channel: &str, bytes: &[u8]) -> Cmd {
+    let mut command = Cmd::with_capacity(3, WORDS + channel.len() + bytes.len());
+    command.arg(word).arg(channel).arg(bytes);
+    command
 }
 
 /// The envelopes whose frame was answered with an error, by their index.

@@ -18,13 +18,7 @@ async fn memory_is_up_at_once() {
 async fn what_cannot_heal_is_an_error() {
     let error = connect("localhost").await.unwrap_err();
     assert!(matches!(error, ConnectError::Url { .. }), "{error}");
-    for url in [
-        "amqp://h",
-        "kafka://h:9092",
-        "redis+sharded://h",
-        "redis+sentinel://h",
-        "nats+jetstream://h",
-    ] {
+    for url in ["amqp://h", "kafka://h:9092", "redis+cluster://h", "nats+jetstream://h"] {
         match connect(url).await.unwrap_err() {
             ConnectError::UnknownScheme { scheme, known } => {
                 assert!(url.starts_with(&scheme));
@@ -33,7 +27,7 @@ async fn what_cannot_heal_is_an_error() {
             other => panic!("{url}: {other}"),
         }
     }
-    let error = connect("redis+sharded://user:secret@h").await.unwrap_err();
+    let error = connect("redis+cluster://user:secret@h").await.unwrap_err();
     assert!(!error.to_string().contains("secret"), "{error}");
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn group() -> Result<Group, Failure> {
             contenders.push(Box::new(nodes));
         }
     }
-    Ok(Group { broker, contenders })
+    Ok(Group::on(broker, contenders))
 }
 
 /// The client library: an idempotent producer with so many records on their way, each awaited, and a thread

@@ -14,9 +14,11 @@
 mod kafka;
 mod nodes;
 mod redis;
+mod sharded;
 mod streams;
 
 use std::{
+    any::Any,
     error::Error,
     fs,
     num::NonZero,
@@ -51,10 +53,20 @@ trait Contender: Send + Sync {
     async fn run(&self, messages: u64) -> Result<(), Failure>;
 }
 
-/// One broker, and those who use it; the first sets the measure.
+/// One broker, or several that belong together, and those who use it; the first sets the measure.
 struct Group {
-    broker: Broker,
+    name: String,
+    processes: Vec<u32>,
     contenders: Vec<Box<dyn Contender>>,
+    /// Dropped after those who use it.
+    _medium: Box<dyn Any + Send + Sync>,
+}
+
+impl Group {
+    fn on(broker: Broker, contenders: Vec<Box<dyn Contender>>) -> Self {
+        let (name, processes) = (broker.name().to_owned(), broker.pid().into_iter().collect());
+        Self { name, processes, contenders, _medium: Box::new(broker) }
+    }
 }
 
 /// Starts a group's broker.
@@ -62,6 +74,7 @@ type Start = fn() -> BoxFuture<'static, Result<Group, Failure>>;
 
 /// All groups, by their names.
 const GROUPS: &[(&str, Start)] = &[
+    ("sharded", || Box::pin(sharded::group())),
     ("redis", || Box::pin(redis::group())),
     ("streams", || Box::pin(streams::group())),
     #[cfg(feature = "kafka")]
@@ -86,7 +99,7 @@ fn main() -> Result<(), Failure> {
             group.contenders.retain(|contender| contender.name().contains(&only));
             println!(
                 "\n{name} on {}: {messages} messages of {} bytes, median of {repeats} runs",
-                group.broker.name(),
+                group.name,
                 BODY.len()
             );
             let figures = measure(&group, messages, repeats).await?;
@@ -121,14 +134,14 @@ async fn measure(group: &Group, messages: u64, repeats: u64) -> Result<Vec<Vec<F
     }
     for _ in 0..repeats {
         for (contender, figures) in group.contenders.iter().zip(&mut figures) {
-            let before = (Instant::now(), own_cpu(), broker_cpu(&group.broker));
+            let before = (Instant::now(), own_cpu(), broker_cpu(&group.processes));
             tokio::time::timeout(DEADLINE, contender.run(messages))
                 .await
                 .map_err(|_| format!("{} did not end within {DEADLINE:?}", contender.name()))??;
             figures.push(Figure {
                 wall: before.0.elapsed(),
                 ours: own_cpu() - before.1,
-                brokers: broker_cpu(&group.broker) - before.2,
+                brokers: broker_cpu(&group.processes) - before.2,
             });
         }
     }
@@ -203,12 +216,13 @@ fn own_cpu() -> Duration {
     )
 }
 
-/// The processor time of the broker's main thread, where the operating system tells it.
-fn broker_cpu(broker: &Broker) -> Duration {
-    let path = broker.pid().map(|pid| format!("/proc/{pid}/schedstat"));
-    let text = path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
-    let nanoseconds = text.split(' ').next().and_then(|first| first.parse().ok());
-    Duration::from_nanos(nanoseconds.unwrap_or_default())
+/// The processor time of the brokers' main threads, where the operating system tells it.
+fn broker_cpu(processes: &[u32]) -> Duration {
+    let time = |process: &u32| {
+        let text = fs::read_to_string(format!("/proc/{process}/schedstat")).unwrap_or_default();
+        text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or_default()
+    };
+    Duration::from_nanos(processes.iter().map(time).sum())
 }
 
 /// Counts what is delivered, and says when it is enough.

@@ -26,7 +26,7 @@ pub(super) async fn group() -> Result<Group, Failure> {
         }
     }
     contenders.push(Box::new(ours(&broker.url(), REPAIRED, Style::Awaited).await?));
-    Ok(Group { broker, contenders })
+    Ok(Group::on(broker, contenders))
 }
 
 async fn ours(

@@ -27,7 +27,7 @@ pub(super) async fn group() -> Result<Group, Failure> {
             contenders.push(Box::new(nodes));
         }
     }
-    Ok(Group { broker, contenders })
+    Ok(Group::on(broker, contenders))
 }
 
 async fn ours(

@@ -110,6 +110,17 @@ pub enum BrokerError {
         log: String,
     },
 
+    /// Servers did not do together what was asked of them.
+    #[error("{name} did not {operation}: {reason}")]
+    Cluster {
+        /// The servers.
+        name: String,
+        /// What was asked of them.
+        operation: &'static str,
+        /// What they said last.
+        reason: String,
+    },
+
     /// The certificates for a TLS server could not be made.
     #[error("cannot make the server's certificates")]
     Certificates(#[source] Box<dyn std::error::Error + Send + Sync>),

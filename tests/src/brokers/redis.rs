@@ -54,6 +54,7 @@ pub struct RedisOptions {
     password: Option<String>,
     tls: bool,
     keeps_data: bool,
+    cluster_bus: Option<u16>,
     keeps_config: bool,
     config: Vec<String>,
 }
@@ -83,6 +84,12 @@ impl RedisOptions {
     /// Keeps its data on disk, in an append-only file, also when it is killed.
     pub fn keep_data(mut self) -> Self {
         self.keeps_data = true;
+        self
+    }
+
+    /// Is a member of a cluster, which the others reach on this port. It knows them again after a restart.
+    pub(super) fn cluster_bus(mut self, port: u16) -> Self {
+        self.cluster_bus = Some(port);
         self
     }
 
@@ -161,6 +168,15 @@ impl Redis {
             (None, Some(password)) => line(format!("requirepass {}", quoted(password))),
             (_, None) => {}
         }
+        if let Some(bus) = self.options.cluster_bus {
+            line(format!(
+                "cluster-enabled yes\ncluster-config-file nodes.conf\ncluster-port {bus}\n\
+                 cluster-announce-ip 127.0.0.1\nrepl-diskless-sync-delay 0"
+            ));
+            if let Some(password) = &self.options.password {
+                line(format!("masterauth {}", quoted(password)));
+            }
+        }
         self.options.config.iter().cloned().for_each(line);
         text
     }
@@ -209,7 +225,7 @@ impl Server for Redis {
     }
 
     fn keeps_data(&self) -> bool {
-        self.options.keeps_data
+        self.options.keeps_data || self.options.cluster_bus.is_some()
     }
 
     fn has_tls(&self) -> bool {

@@ -36,6 +36,18 @@ const TRANSPORTS: &[(&str, &str, bool, Option<Program>)] = &[
         false,
         Some(Program::VALKEY_9),
     ),
+    (
+        "valkey9_sharded",
+        "Valkey 9 sharded Pub/Sub, three masters with replicas",
+        false,
+        Some(Program::VALKEY_9),
+    ),
+    (
+        "valkey9_cluster",
+        "Valkey 9 Pub/Sub on one of six servers of a cluster",
+        false,
+        Some(Program::VALKEY_9),
+    ),
     ("redis6", "Redis 6.2 Pub/Sub", false, Some(Program::REDIS_6)),
     #[cfg(feature = "kafka")]
     (crate::brokers::Tansu::LABEL, "Kafka's protocol on Tansu 0.6", false, Some(Program::TANSU)),

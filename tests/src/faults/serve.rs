@@ -4,7 +4,7 @@ use std::{io::Write, process::ExitCode, sync::Arc, sync::atomic::Ordering, time:
 
 use backplane_core::{Backplane, NodeOptions, Topic};
 use backplane_nats::NatsConfig;
-use backplane_redis::{RedisConfig, StreamsConfig};
+use backplane_redis::{RedisConfig, ShardedConfig, StreamsConfig};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     sync::watch,
@@ -137,6 +137,11 @@ fn connect(url: &str, options: NodeOptions) -> Outcome<Arc<dyn Backplane>> {
         }
         "redis+streams" | "redis+sentinel+streams" => {
             let mut config = StreamsConfig::from_url(url)?;
+            config.server.node = options;
+            Arc::new(config.start()?)
+        }
+        "redis+sharded" => {
+            let mut config = ShardedConfig::from_url(url)?;
             config.server.node = options;
             Arc::new(config.start()?)
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     brokers::{NatsFlavour, RedisFlavour},
-    kit::{Fixture, MemoryFixture, NatsFixture, Outcome, RedisFixture},
+    kit::{Fixture, MemoryFixture, NatsFixture, Outcome, RedisClusterFixture, RedisFixture},
 };
 
 /// A transport of this project with the server that it is staged on.
@@ -20,6 +20,10 @@ pub enum Transport {
     Sentinel(RedisFlavour),
     /// Streams on the master that sentinels name.
     SentinelStreams(RedisFlavour),
+    /// Sharded Pub/Sub on a cluster of servers of the Redis family.
+    Sharded(RedisFlavour),
+    /// Classic Pub/Sub on such a cluster, which passes everything on to all its servers.
+    Cluster(RedisFlavour),
     /// Core NATS.
     Nats(NatsFlavour),
     /// Kafka's protocol, on Tansu.
@@ -36,6 +40,8 @@ impl Transport {
         Self::Streams(RedisFlavour::Redis7),
         Self::Sentinel(RedisFlavour::Valkey9),
         Self::SentinelStreams(RedisFlavour::Valkey9),
+        Self::Sharded(RedisFlavour::Valkey9),
+        Self::Cluster(RedisFlavour::Valkey9),
         Self::Nats(NatsFlavour::Nats2_9),
         Self::Nats(NatsFlavour::Nats2_15),
         #[cfg(feature = "kafka")]
@@ -57,6 +63,12 @@ impl Transport {
             Self::SentinelStreams(RedisFlavour::Redis7) => "redis7_sentinel_streams",
             Self::SentinelStreams(RedisFlavour::Valkey9) => "valkey9_sentinel_streams",
             Self::SentinelStreams(RedisFlavour::Redis6) => "redis6_sentinel_streams",
+            Self::Sharded(RedisFlavour::Redis7) => "redis7_sharded",
+            Self::Sharded(RedisFlavour::Valkey9) => "valkey9_sharded",
+            Self::Sharded(RedisFlavour::Redis6) => "redis6_sharded",
+            Self::Cluster(RedisFlavour::Redis7) => "redis7_cluster",
+            Self::Cluster(RedisFlavour::Valkey9) => "valkey9_cluster",
+            Self::Cluster(RedisFlavour::Redis6) => "redis6_cluster",
             Self::Nats(flavour) => flavour.label(),
             #[cfg(feature = "kafka")]
             Self::Tansu => crate::brokers::Tansu::LABEL,
@@ -74,6 +86,9 @@ impl Transport {
             "streams" => Some(Self::Streams(RedisFlavour::Redis7)),
             "valkey9_streams" => Some(Self::Streams(RedisFlavour::Valkey9)),
             "redis6_streams" => Some(Self::Streams(RedisFlavour::Redis6)),
+            "sharded" => Some(Self::Sharded(RedisFlavour::Valkey9)),
+            "redis7_sharded" => Some(Self::Sharded(RedisFlavour::Redis7)),
+            "redis7_cluster" => Some(Self::Cluster(RedisFlavour::Redis7)),
             _ => Self::ALL.iter().copied().find(|transport| transport.label() == label),
         }
     }
@@ -92,6 +107,8 @@ impl Transport {
             Self::SentinelStreams(flavour) => {
                 Arc::new(RedisFixture::sentinel_streams(flavour).await?)
             }
+            Self::Sharded(flavour) => Arc::new(RedisClusterFixture::sharded(flavour).await?),
+            Self::Cluster(flavour) => Arc::new(RedisClusterFixture::classic(flavour).await?),
             Self::Nats(flavour) => Arc::new(NatsFixture::with_password(flavour).await?),
             #[cfg(feature = "kafka")]
             Self::Tansu => Arc::new(crate::kit::KafkaFixture::tansu().await?),

@@ -80,7 +80,7 @@ pub use collect::{Collector, confirmed, fence, publish, up};
 pub use fixture::{Census, Connections, Control, Fixture, Setup};
 #[cfg(feature = "kafka")]
 pub use fixtures::KafkaFixture;
-pub use fixtures::{MemoryFixture, NatsFixture, RedisFixture};
+pub use fixtures::{MemoryFixture, NatsFixture, RedisClusterFixture, RedisFixture};
 pub use layer::Layer;
 pub use random::{Random, SEED, seed};
 pub use record::{Note, REPORT, Record, Verdict};

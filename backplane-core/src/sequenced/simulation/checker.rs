@@ -206,6 +206,16 @@ fn pair(
         {
             continue;
         }
+        // Lost before anything else of its origin had come: over a log nobody is asked for it.
+        let since = windows.last().map_or(Moment::ZERO, |it| it.subscribed);
+        let first = delivered.iter().find(|(_, at)| *at >= since);
+        if receiver.log && first.is_none_or(|(first, _)| position < first) {
+            continue;
+        }
+        // Told as such: the log does not hold it any more.
+        if receiver.trimmed.iter().any(|told| told >= at) {
+            continue;
+        }
         let due = windows
             .iter()
             .any(|it| it.confirmed.is_some_and(|confirmed| confirmed <= *at) && it.ended.is_none());
@@ -244,6 +254,48 @@ fn pair(
                 .filter(|it| it.topic == topic && matches!(it.told, Told::Lost(..)))
                 .collect::<Vec<_>>(),
         ));
+    }
+    Ok(())
+}
+
+/// Over a log that loses nothing, nothing that was due is missing or reported.
+pub(super) fn check_whole(nodes: &[Node], book: &Book) -> Result<(), Failure> {
+    for receiver in nodes.iter().filter(|node| node.state != State::Ended) {
+        let heard = receiver.own.heard.borrow();
+        for ((origin, topic), published) in &book.published {
+            let windows = book.windows.get(&(receiver.id, topic.clone()));
+            // What a node that was killed had not sent yet is gone with it.
+            let killed = book.ended.get(origin).is_some_and(|(_, clean)| !clean);
+            let Some(sender) = nodes.iter().find(|it| it.id == *origin).filter(|_| !killed) else {
+                continue;
+            };
+            if *origin == receiver.id {
+                continue;
+            }
+            let here: Vec<&Heard> = heard.iter().filter(|it| it.topic == *topic).collect();
+            let got = |position: u64| {
+                here.iter().any(|it| matches!(&it.told, Told::Message(envelope, _)
+                    if envelope.origin == Some(*origin) && envelope.sequence.unwrap().position == position))
+            };
+            let due = |at: Moment| {
+                let mut windows = windows.into_iter().flatten();
+                windows.any(|it| it.confirmed.is_some_and(|from| from <= at) && it.ended.is_none())
+            };
+            let missing = |(position, at): &&(u64, Moment)| {
+                due(*at) && !sender.withdrawn.contains(position) && !got(*position)
+            };
+            let lost = |it: &&&Heard| matches!(&it.told, Told::Lost(node, _) if node == origin);
+            // Who subscribes anew at once may get one on its way, and not the next.
+            let mut again = windows.into_iter().flatten();
+            let dropped = !sender.withdrawn.is_empty() || again.any(|it| it.ended.is_some());
+            let reason = match (published.iter().find(missing), here.iter().find(lost)) {
+                (Some((position, at)), _) => format!("position {position} of {at:?} is missing"),
+                (None, Some(lost)) if !dropped => format!("{:?} at {:?}", lost.told, lost.at),
+                _ => continue,
+            };
+            let pair = Pair { receiver: receiver.id, origin: *origin, topic: topic.clone() };
+            return Err(Failure { pair, reason: format!("over a log: {reason}") });
+        }
     }
     Ok(())
 }

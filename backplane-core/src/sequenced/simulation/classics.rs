@@ -535,7 +535,7 @@ fn what_an_origin_that_was_never_met_leaves_behind_is_reported() {
 #[test]
 fn seeds_that_found_bugs() {
     for seed in [250, 1302, 5139, 1070, 10545, 14053, 21155, 60681] {
-        if let Err(failure) = super::run(seed, Rules::ALL, None) {
+        if let Err(failure) = super::run(seed, Faults::of, Rules::ALL, None) {
             panic!("seed {seed}: {}", failure.reason);
         }
     }

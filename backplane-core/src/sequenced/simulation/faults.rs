@@ -23,6 +23,10 @@ pub(super) struct Faults {
     /// Whether even watermarks get lost. What they would have told is told by the next envelope, so
     /// there is one in the end.
     pub(super) fence: bool,
+    /// Whether the broker keeps a log, which its readers read on; what is lost is lost for all of them.
+    pub(super) log: bool,
+    /// How often the oldest of that goes.
+    pub(super) trims: u64,
 }
 
 impl Faults {
@@ -46,7 +50,19 @@ impl Faults {
             // A topic that is forgotten as there are too many has but one watermark, and nothing that
             // follows on its topic speaks of the same epoch.
             fence: seed % 4 == 1 && !seed.is_multiple_of(5),
+            log: false,
+            trims: 0,
         }
+    }
+
+    /// The same with a log.
+    pub(super) fn over_a_log(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x106);
+        let trims = if random.chance(300) { random.below(20) } else { 0 };
+        let faults = Self::of(seed);
+        // An order that is kept, and hardly anything that was stored gets lost.
+        let lost = if random.chance(300) { faults.lost / 4 } else { 0 };
+        Self { log: true, trims, lost, overtaken: 0, ..faults }
     }
 
     /// Nothing goes wrong by itself.
@@ -66,6 +82,8 @@ impl Faults {
             latency: 2,
             topics: 1024,
             fence: false,
+            log: false,
+            trims: 0,
         }
     }
 }
@@ -79,6 +97,7 @@ pub(super) struct Tally {
     pub(super) doubled: u64,
     pub(super) reported: u64,
     pub(super) crashes: u64,
+    pub(super) trims: u64,
 }
 
 impl Tally {
@@ -89,5 +108,6 @@ impl Tally {
         self.doubled += other.doubled;
         self.reported += other.reported;
         self.crashes += other.crashes;
+        self.trims += other.trims;
     }
 }

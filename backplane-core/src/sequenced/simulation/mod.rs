@@ -29,8 +29,11 @@ use world::World;
 /// How many seeds are tried. `BACKPLANE_SEEDS` asks for more.
 const SEEDS: u64 = 10_000;
 
-fn run(seed: u64, rules: Rules, trace: Option<Pair>) -> Result<Tally, Failure> {
-    let mut world = World::new(seed, Faults::of(seed), rules);
+/// What goes wrong, by the seed.
+type Kind = fn(u64) -> Faults;
+
+fn run(seed: u64, kind: Kind, rules: Rules, trace: Option<Pair>) -> Result<Tally, Failure> {
+    let mut world = World::new(seed, kind(seed), rules);
     world.trace = trace;
     world.live(Duration::from_secs(12));
     world.heal();
@@ -40,6 +43,7 @@ fn run(seed: u64, rules: Rules, trace: Option<Pair>) -> Result<Tally, Failure> {
 /// Runs the seeds on all cores until so many fail; returns those, with the sum of what happened.
 fn search(
     seeds: std::ops::Range<u64>,
+    kind: Kind,
     rules: Rules,
     enough: usize,
 ) -> (Tally, Vec<(u64, Failure)>) {
@@ -52,7 +56,7 @@ fn search(
             if seed >= seeds.end {
                 break;
             }
-            match run(seed, rules, None) {
+            match run(seed, kind, rules, None) {
                 Ok(one) => tally.add(&one),
                 Err(failure) => {
                     let failed = &mut found.lock().unwrap().1;
@@ -76,20 +80,32 @@ fn search(
 
 #[test]
 fn no_seed_loses_in_silence() {
-    let seeds = std::env::var("BACKPLANE_SEEDS").map_or(SEEDS, |it| it.parse().unwrap());
+    let tally = all_pass(Faults::of, SEEDS);
+    // A search in which nothing happens finds nothing.
+    assert!(tally.repaired > 0 && tally.reported > 0 && tally.doubled > 0 && tally.crashes > 0);
+}
+
+#[test]
+fn no_seed_loses_in_silence_over_a_log() {
+    let tally = all_pass(Faults::over_a_log, SEEDS / 3);
+    assert!(tally.trims > 0 && tally.reported > 0 && tally.doubled > 0 && tally.crashes > 0);
+    assert_eq!(tally.repaired, 0, "what a log has lost nobody sends again");
+}
+
+fn all_pass(kind: Kind, usual: u64) -> Tally {
+    let seeds = std::env::var("BACKPLANE_SEEDS").map_or(usual, |it| it.parse().unwrap());
     let begun = std::time::Instant::now();
-    let (tally, failed) = search(0..seeds, Rules::ALL, 8);
+    let (tally, failed) = search(0..seeds, kind, Rules::ALL, 8);
     for (seed, failure) in &failed {
         println!("seed {seed}: {}", failure.reason.lines().next().unwrap_or_default());
     }
     if let Some((seed, Failure { reason, .. })) = failed.first() {
         panic!(
-            "seed {seed}: {reason}\nreplay it: BACKPLANE_SEED={seed} cargo test -p backplane-core --lib one_seed -- --ignored --nocapture"
+            "seed {seed}: {reason}\nreplay it, with BACKPLANE_LOG=1 if it is over a log: BACKPLANE_SEED={seed} cargo test -p backplane-core --lib one_seed -- --ignored --nocapture"
         );
     }
     println!("{tally:?} in {:?}", begun.elapsed());
-    // A search in which nothing happens finds nothing.
-    assert!(tally.repaired > 0 && tally.reported > 0 && tally.doubled > 0 && tally.crashes > 0);
+    tally
 }
 
 /// Runs one seed; where it fails, again, and prints what happened between the two nodes in question.
@@ -97,11 +113,13 @@ fn no_seed_loses_in_silence() {
 #[ignore = "replays the seed in BACKPLANE_SEED"]
 fn one_seed() {
     let seed = std::env::var("BACKPLANE_SEED").unwrap().parse().unwrap();
-    println!("{:?}", Faults::of(seed));
-    match run(seed, Rules::ALL, None) {
+    let log = std::env::var_os("BACKPLANE_LOG").is_some();
+    let kind: Kind = if log { Faults::over_a_log } else { Faults::of };
+    println!("{:?}", kind(seed));
+    match run(seed, kind, Rules::ALL, None) {
         Ok(tally) => println!("{tally:?}"),
         Err(Failure { pair, .. }) => {
-            let again = run(seed, Rules::ALL, Some(pair)).unwrap_err();
+            let again = run(seed, kind, Rules::ALL, Some(pair)).unwrap_err();
             panic!("seed {seed}: {}", again.reason);
         }
     }
@@ -128,7 +146,7 @@ fn without_any_one_rule_a_seed_fails() {
     for (name, switch) in without {
         let mut rules = Rules::ALL;
         switch(&mut rules);
-        let (_, failed) = search(0..SEEDS, rules, 1);
+        let (_, failed) = search(0..SEEDS, Faults::of, rules, 1);
         match failed.first() {
             Some((seed, Failure { reason, .. })) => {
                 let reason = reason.lines().next().unwrap_or_default();

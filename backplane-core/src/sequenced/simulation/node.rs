@@ -8,7 +8,7 @@ use std::{
 
 use bytesize::ByteSize;
 
-use super::{checker::Heard, faults::Faults};
+use super::{checker::Heard, faults::Faults, world::Place};
 use crate::{
     Envelope, NodeId, Topic,
     codec::{Control, Phase},
@@ -89,6 +89,11 @@ pub(super) struct Node {
     /// When another node fell silent here.
     pub(super) lost_origins: Vec<(Moment, NodeId)>,
     pub(super) leaving: bool,
+    /// Whether it reads a log, and how far it has.
+    pub(super) log: bool,
+    pub(super) place: Place,
+    /// When what it had not read yet was gone.
+    pub(super) trimmed: Vec<Moment>,
 }
 
 impl Node {
@@ -97,7 +102,7 @@ impl Node {
             numbered: true,
             retention: retention(faults.retained, faults.topics),
             deadline: DEADLINE,
-            log: false,
+            log: faults.log,
             rules,
         };
         Self {
@@ -121,6 +126,9 @@ impl Node {
             pauses: Vec::new(),
             lost_origins: Vec::new(),
             leaving: false,
+            log: faults.log,
+            place: Place::default(),
+            trimmed: Vec::new(),
         }
     }
 
@@ -220,7 +228,7 @@ impl Node {
         self.envelopes(actions)
     }
 
-    fn restore(&mut self, now: Moment) {
+    pub(super) fn restore(&mut self, now: Moment) {
         if self.sequencer.restored() {
             self.doubts.iter_mut().rev().take_while(|it| it.1.is_none()).for_each(|it| {
                 it.1 = Some(now);

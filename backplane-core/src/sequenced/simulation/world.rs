@@ -2,6 +2,7 @@
 
 mod broker;
 mod fate;
+mod log;
 
 use std::{
     cmp::Reverse,
@@ -39,12 +40,16 @@ pub(super) enum Event {
 #[derive(Debug, Clone)]
 pub(super) enum Message {
     Envelope(Box<Envelope>),
+    /// What stands there in the log.
+    Entry(usize, Box<Envelope>),
     /// Each channel with the stamp of its subscription.
     Subscribe(Vec<(String, u64)>),
     Unsubscribe(String),
     /// These are routed; the link is up when the first of a connection come.
     Confirmed(Vec<(String, u64)>),
 }
+
+pub(super) use log::Place;
 
 /// Decides how an envelope gets to a node.
 pub(super) type Meddler = Box<dyn FnMut(usize, &Envelope) -> Way>;
@@ -70,11 +75,14 @@ pub(super) struct World {
     pipes: BTreeMap<(usize, bool), Moment>,
     /// The broker's subscriptions.
     routes: BTreeMap<String, BTreeSet<usize>>,
+    log: log::Log,
     pub(super) book: Book,
     pub(super) tally: Tally,
     quiet: bool,
     /// Whether origins forget by age only, and stay.
     roomy: bool,
+    /// Whether nothing gets lost on the way, and origins remember their topics.
+    sound: bool,
     /// What a scripted test does to what the broker sends to a node.
     pub(super) meddle: Option<Meddler>,
     /// What is printed.
@@ -96,6 +104,7 @@ impl World {
             now: Duration::from_secs(1),
             random: Random::new(seed),
             rules,
+            sound: faults.lost == 0 && faults.topics > 100,
             roomy: faults.retained > 100 && faults.topics > 100 && faults.ends == 0,
             nodes: Vec::new(),
             queue: BinaryHeap::new(),
@@ -103,6 +112,7 @@ impl World {
             next: 0,
             pipes: BTreeMap::new(),
             routes: BTreeMap::new(),
+            log: log::Log::default(),
             book: Book::default(),
             tally: Tally::default(),
             quiet: false,
@@ -149,8 +159,8 @@ impl World {
     /// Nothing goes wrong any more, for long enough that everything is repaired or given up.
     pub(super) fn heal(&mut self) {
         self.quiet = true;
-        let Faults { nodes, retained, buffered, topics, fence, .. } = self.faults;
-        self.faults = Faults { nodes, retained, buffered, topics, ..Faults::none() };
+        let Faults { nodes, retained, buffered, topics, fence, log, .. } = self.faults;
+        self.faults = Faults { nodes, retained, buffered, topics, log, ..Faults::none() };
         self.pass(Duration::from_secs(16));
         for index in 0..self.nodes.len() {
             (0..TOPICS).filter(|_| fence).for_each(|number| self.publish(index, number));
@@ -166,16 +176,16 @@ impl World {
             self.queue.pop();
             self.now = at;
             if let Some(event) = self.events.remove(&number) {
-                self.happen(event);
+                self.happen(number, event);
             }
         }
         self.now = until;
     }
 
-    fn happen(&mut self, event: Event) {
+    fn happen(&mut self, number: u64, event: Event) {
         match event {
             Event::Tick(index) => {
-                if self.paused(index, Event::Tick(index)) {
+                if self.paused(index, number, Event::Tick(index)) {
                     return;
                 }
                 let heard = self.nodes[index].own.heard.borrow().len();
@@ -200,7 +210,9 @@ impl World {
                 }
             }
             Event::Connect(index) => {
-                if !self.paused(index, Event::Connect(index)) && !self.nodes[index].connected {
+                if !self.paused(index, number, Event::Connect(index))
+                    && !self.nodes[index].connected
+                {
                     self.connect(index);
                 }
             }
@@ -211,7 +223,11 @@ impl World {
             }
             Event::Downward(index, connection, message) => {
                 if self.nodes[index].connection == connection
-                    && !self.paused(index, Event::Downward(index, connection, message.clone()))
+                    && !self.paused(
+                        index,
+                        number,
+                        Event::Downward(index, connection, message.clone()),
+                    )
                 {
                     self.at_node(index, message);
                 }
@@ -220,7 +236,7 @@ impl World {
     }
 
     /// A paused node does everything later, in the same order; an ended one nothing.
-    fn paused(&mut self, index: usize, event: Event) -> bool {
+    fn paused(&mut self, index: usize, number: u64, event: Event) -> bool {
         match self.nodes[index].state {
             State::Running => false,
             State::Ended => true,
@@ -229,7 +245,8 @@ impl World {
                 false
             }
             State::Paused(until) => {
-                self.at(until - self.now, event);
+                self.queue.push(Reverse((until, number)));
+                self.events.insert(number, event);
                 true
             }
         }
@@ -237,7 +254,11 @@ impl World {
 
     pub(super) fn check(mut self) -> Result<Tally, Failure> {
         checker::check(&self.nodes, &self.book, &mut self.tally)?;
-        if self.roomy {
+        if self.faults.log {
+            if self.sound && self.tally.trims == 0 {
+                checker::check_whole(&self.nodes, &self.book)?;
+            }
+        } else if self.roomy {
             checker::check_kept(&self.nodes, &self.book)?;
         }
         Ok(self.tally)

@@ -17,6 +17,9 @@ const PUBLISHER: usize = 0;
 /// The receiver whose link fails; those after it must get everything.
 const RECEIVER: usize = 1;
 
+/// How long links are cut, mostly.
+const SHORT: Duration = Duration::from_secs(2);
+
 /// What waits for a reader before the server cuts it off.
 const LIMIT: u32 = 1024 * 1024;
 
@@ -28,6 +31,9 @@ pub(super) fn all() -> Vec<Scenario> {
         scenario!("link of a receiver cut 2 s", 2.0 s,
             "one receiver's connections are closed, and refused for 2 s",
             receiver_cut, { needs: PROXY, roles: one_publishes }),
+        scenario!("link of a receiver cut 20 s", 20.0 s,
+            "one receiver's connections are closed, and refused for 20 s",
+            receiver_cut_20_s, { needs: PROXY, roles: one_publishes }),
         scenario!("both links cut 2 s", 2.0 s,
             "the connections of the publisher and of one receiver are closed, and refused for 2 s",
             both_cut, { needs: PROXY, roles: one_publishes }),
@@ -59,11 +65,11 @@ const fn one_publishes(node: usize, _: usize) -> Role {
     if node == PUBLISHER { Role::Publishes } else { Role::Receives }
 }
 
-async fn cut(scene: &Scene, nodes: &[usize]) -> Outcome {
+async fn cut(scene: &Scene, nodes: &[usize], away: Duration) -> Outcome {
     for node in nodes {
         scene.proxy(*node)?.cut_off();
     }
-    scene.lasts(Duration::from_secs(2)).await;
+    scene.lasts(away).await;
     for node in nodes {
         scene.noticed(*node).await?;
         scene.proxy(*node)?.heal();
@@ -72,15 +78,19 @@ async fn cut(scene: &Scene, nodes: &[usize]) -> Outcome {
 }
 
 async fn publisher_cut(scene: &Scene) -> Outcome {
-    cut(scene, &[PUBLISHER]).await
+    cut(scene, &[PUBLISHER], SHORT).await
 }
 
 async fn receiver_cut(scene: &Scene) -> Outcome {
-    cut(scene, &[RECEIVER]).await
+    cut(scene, &[RECEIVER], SHORT).await
+}
+
+async fn receiver_cut_20_s(scene: &Scene) -> Outcome {
+    cut(scene, &[RECEIVER], Duration::from_secs(20)).await
 }
 
 async fn both_cut(scene: &Scene) -> Outcome {
-    cut(scene, &[PUBLISHER, RECEIVER]).await
+    cut(scene, &[PUBLISHER, RECEIVER], SHORT).await
 }
 
 async fn links_reset(scene: &Scene) -> Outcome {

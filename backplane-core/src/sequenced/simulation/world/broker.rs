@@ -72,15 +72,20 @@ impl World {
     pub(super) fn at_broker(&mut self, index: usize, message: Message) {
         match message {
             Message::Subscribe(channels) => {
-                for (channel, _) in &channels {
-                    self.routes.entry(channel.clone()).or_default().insert(index);
+                if self.faults.log {
+                    self.wants(index, &channels);
+                } else {
+                    for (channel, _) in &channels {
+                        self.routes.entry(channel.clone()).or_default().insert(index);
+                    }
                 }
                 self.downward(index, Message::Confirmed(channels));
             }
+            Message::Unsubscribe(channel) if self.faults.log => self.gives_up(index, &channel),
             Message::Unsubscribe(channel) => {
                 self.routes.entry(channel).or_default().remove(&index);
             }
-            Message::Confirmed(_) => {}
+            Message::Confirmed(_) | Message::Entry(..) => {}
             Message::Envelope(envelope) => {
                 // Now and then the answer is lost with the connection: it stays unanswered for a while.
                 if envelope.kind == Kind::Message && !self.random.chance(100) {
@@ -89,6 +94,16 @@ impl World {
                     if let Some(at) = unanswered.iter().position(|it| !known(it)) {
                         unanswered.drain(..=at);
                     }
+                }
+                let told_once = !self.faults.fence
+                    && envelope.kind == Kind::Control
+                    && matches!(Control::decode(&envelope.body), Ok(Control::Watermark(_)));
+                if self.faults.log {
+                    // Gone with a server that had answered for it.
+                    if told_once || !self.random.chance(self.faults.lost) {
+                        self.store(&envelope);
+                    }
+                    return;
                 }
                 let channel = channel(envelope.destination());
                 let routed = self.routes.get(&channel).cloned().unwrap_or_default();
@@ -103,9 +118,6 @@ impl World {
                             continue;
                         }
                     }
-                    let told_once = !self.faults.fence
-                        && envelope.kind == Kind::Control
-                        && matches!(Control::decode(&envelope.body), Ok(Control::Watermark(_)));
                     if to != index && self.random.chance(self.faults.lost) && !told_once {
                         continue;
                     }
@@ -143,6 +155,7 @@ impl World {
                     }
                 }
             }
+            Message::Entry(at, envelope) => self.entry(index, at, envelope),
             Message::Subscribe(_) | Message::Unsubscribe(_) => {}
         }
     }
@@ -155,5 +168,8 @@ impl World {
         node.sequencer.link_up(clock);
         let buffered: Vec<Envelope> = node.buffered.drain(..).collect();
         self.send(index, buffered);
+        if self.faults.log {
+            self.look_at_end(index);
+        }
     }
 }

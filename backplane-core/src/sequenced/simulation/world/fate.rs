@@ -32,6 +32,7 @@ impl World {
             route.remove(&index);
         }
         self.nodes[index].link_down(self.now);
+        self.nodes[index].place.lost();
         self.pipes.remove(&(index, true));
         self.pipes.remove(&(index, false));
     }
@@ -127,6 +128,8 @@ impl World {
             self.cut(index, away);
         } else if self.random.chance(self.faults.crashes) {
             self.crash(away);
+        } else if self.random.chance(self.faults.trims) {
+            self.trim();
         } else if self.random.chance(self.faults.pauses) {
             self.pause(index, away * 3);
         } else if self.random.chance(self.faults.ends) && self.nodes.len() < 6 {
