@@ -81,7 +81,7 @@ pub use node::{Node, NodeOptions, Outage, Retention, Sequencing, WhenFull};
 pub use node_id::NodeId;
 pub use offset::{Offset, OffsetError, Position};
 pub use semantics::{
-    Delivery, Filter, Order, PublisherOutage, Replay, Semantics, SubscriberOutage,
+    Delivery, Durability, Filter, Order, PublisherOutage, Replay, Semantics, SubscriberOutage,
 };
 pub use stats::{Stats, Traffic};
 pub use stream::{Events, Next, stream};

@@ -13,6 +13,8 @@ pub struct Semantics {
     pub order: Order,
     /// The most that an `Ok` from a publish proves.
     pub receipt: Receipt,
+    /// What an envelope outlives once an `Ok` has said that it is stored.
+    pub durability: Durability,
     /// What a publisher is told while the link is down.
     pub publisher_outage: PublisherOutage,
     /// What becomes of what others publish while a subscriber's link is down.
@@ -61,6 +63,34 @@ pub enum Order {
     None,
     /// Envelopes of one origin on one topic arrive in the order of their publishing.
     PerOriginAndTopic,
+}
+
+/// See [`Semantics::durability`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// The medium keeps nothing.
+    Nothing,
+    /// The server keeps it as it is set up: these settings of the server's say whether it outlives the
+    /// server's process, and the machine.
+    AsSetUp {
+        /// Their names.
+        settings: &'static str,
+    },
+    /// It is in the memory of so many servers when the answer comes: it outlives a minority of them.
+    Memory {
+        /// How many.
+        copies: u32,
+    },
+    /// So many servers have given it to their operating systems when the answer comes: it outlives their
+    /// processes, also when they are killed, and a minority of the machines. What it costs when all machines
+    /// end at once is up to a setting of the servers'.
+    Disk {
+        /// How many.
+        copies: u32,
+        /// The setting: how often what was written is forced onto the disk.
+        fsync: &'static str,
+    },
 }
 
 /// See [`Semantics::publisher_outage`].

@@ -134,6 +134,25 @@ impl Topic {
         self.0.hash
     }
 
+    /// Which of so many parts of a log holds the topic, for a transport that divides its log: always the
+    /// same, whoever computes it, in whichever version. What nodes say to each other is in part 0 alone,
+    /// all else in 1 to `parts`.
+    #[must_use]
+    pub fn part_of(&self, parts: u32) -> u32 {
+        if self.kind() == RouteKind::Node {
+            return 0;
+        }
+        // FNV-1a.
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for word in [self.hub().as_bytes(), &[self.kind().code()], self.name().as_bytes()] {
+            // The last byte is in no UTF-8.
+            for byte in word.iter().chain(&[0xFF]) {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        1 + (hash % u64::from(parts.max(1))) as u32
+    }
+
     /// The hub's name.
     #[must_use]
     pub fn hub(&self) -> &str {

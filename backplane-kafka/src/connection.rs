@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use backplane_core::{
-    ByteSize, Delivery, Filter, LinkError, Offset, Order, Position, PublisherOutage, Receipt,
-    Replay, Semantics, SubscriberOutage, Topic,
+    ByteSize, Delivery, Durability, Filter, LinkError, Offset, Order, Position, PublisherOutage,
+    Receipt, Replay, Semantics, SubscriberOutage, Topic,
     wire::{Batch, Inbound, Reader, Refused, Session, Wire},
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -132,6 +132,8 @@ impl Wire for KafkaWire {
             delivery: Delivery::AtLeastOnce,
             order: Order::PerOriginAndTopic,
             receipt: Receipt::Stored,
+            // Who does not force writes onto the disk, as is usual, relies on its replicas.
+            durability: Durability::AsSetUp { settings: "min.insync.replicas, flush.messages" },
             publisher_outage: PublisherOutage::Refuses,
             subscriber_outage: SubscriberOutage::CatchesUp,
             replay: Replay::Kept { age: Some(self.config.age), entries: None },

@@ -1,7 +1,7 @@
 //! The thread that reads every partition, and owns the client that does.
 
 use std::{
-    hash::Hasher,
+    hash::{DefaultHasher, Hasher},
     io,
     sync::{
         Arc,
@@ -14,7 +14,6 @@ use std::{
 
 use backplane_core::{LinkError, Offset, Topic, wire::Inbound};
 use bytes::Bytes;
-use fnv::FnvHasher;
 use rdkafka::{
     Message, Offset as Where, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -254,7 +253,7 @@ impl Follower {
 
 fn trace_of(record: &BorrowedMessage<'_>) -> Trace {
     let value = record.payload().unwrap_or_default();
-    let mut hasher = FnvHasher::default();
+    let mut hasher = DefaultHasher::new();
     hasher.write(value.get(..TRACED).unwrap_or(value));
     Trace { timestamp: record.timestamp().to_millis(), length: value.len(), hash: hasher.finish() }
 }

@@ -1,9 +1,6 @@
 //! Topic → the partition that holds it, and the key of its records.
 
-use std::hash::Hasher;
-
-use backplane_core::{RouteKind, Topic};
-use fnv::FnvHasher;
+use backplane_core::Topic;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The partition of what nodes say to each other: short, so that a probe is never behind much else.
@@ -18,15 +15,7 @@ const ESCAPED: &AsciiSet =
 
 /// The partition, of so many, that holds a topic: always the same, whoever computes it.
 pub(crate) fn of(topic: &Topic, partitions: u32) -> u32 {
-    if topic.kind() == RouteKind::Node || partitions < 2 {
-        return CONVERSATION;
-    }
-    let mut hasher = FnvHasher::default();
-    for word in [topic.hub().as_bytes(), &[topic.kind().code()], topic.name().as_bytes()] {
-        hasher.write(word);
-        hasher.write(&[0xFF]); // In no UTF-8.
-    }
-    1 + (hasher.finish() % u64::from(partitions - 1)) as u32
+    if partitions < 2 { CONVERSATION } else { topic.part_of(partitions - 1) }
 }
 
 /// The key of a topic's records: `{hub}/{kind}/{name}`, the hub percent-encoded, so that it belongs to one
@@ -44,6 +33,8 @@ pub(crate) fn key(topic: &Topic) -> String {
 
 #[cfg(test)]
 mod tests {
+    use backplane_core::RouteKind;
+
     use super::*;
 
     #[test]

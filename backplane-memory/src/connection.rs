@@ -2,8 +2,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use backplane_core::{
-    ByteSize, Delivery, Filter, LinkError, Order, PublisherOutage, Receipt, Replay, Semantics,
-    SubscriberOutage, Topic,
+    ByteSize, Delivery, Durability, Filter, LinkError, Order, PublisherOutage, Receipt, Replay,
+    Semantics, SubscriberOutage, Topic,
     wire::{Batch, Inbound, Refused, Session, Wire},
 };
 
@@ -28,6 +28,7 @@ impl Wire for MemoryWire {
             delivery: Delivery::AtLeastOnce,
             order: Order::PerOriginAndTopic,
             receipt: Receipt::Accepted,
+            durability: Durability::Nothing,
             publisher_outage: PublisherOutage::Never,
             subscriber_outage: SubscriberOutage::Never,
             replay: Replay::None,

@@ -3,9 +3,10 @@ use std::{fmt, path::PathBuf};
 use backplane_core::{ConnectError, Node, NodeOptions, wire::Wire};
 
 use crate::{
-    connection::NatsWire,
+    connection::Servers,
     files,
     from_url::{self, Server},
+    pubsub::PubSubWire,
 };
 
 /// The longest prefix, in bytes: as long as a hub's name.
@@ -130,8 +131,13 @@ impl NatsConfig {
     ///
     /// As for [`start`](Self::start).
     pub fn wire(self) -> Result<impl Wire, ConnectError> {
-        let servers = self.check()?;
-        Ok(NatsWire::new(self, servers))
+        Ok(PubSubWire::new(self.servers()?))
+    }
+
+    /// Where and how to connect.
+    pub(crate) fn servers(self) -> Result<Servers, ConnectError> {
+        let named = self.check()?;
+        Ok(Servers::new(self, named))
     }
 
     fn check(&self) -> Result<Vec<Server>, ConnectError> {

@@ -1,31 +1,71 @@
 //! `nats://` URLs. They may name several servers, which the `url` crate does not read.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use backplane_core::{ConnectError, NodeOptions};
+use backplane_core::{ByteSize, ConnectError, NodeOptions};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::config::{Login, NatsConfig, Tls, check_prefix};
+use crate::{
+    JetStreamConfig, Storage,
+    config::{Login, NatsConfig, Tls, check_prefix},
+};
 
 const DEFAULT_PORT: u16 = 4222;
 const OPTIONS: [&str; 7] = ["prefix", "credentials", "nkey", "tls", "ca", "cert", "key"];
+const LOG_OPTIONS: [&str; 6] = ["parts", "storage", "replicas", "age", "entries", "bytes"];
 
 /// Reads a URL. What might be a password is never repeated in an error.
 pub(crate) fn parse(url: &str) -> Result<NatsConfig, ConnectError> {
-    let parts = url.split_once("://");
-    let (scheme, rest) = parts.ok_or_else(|| invalid("expected nats://host:port"))?;
+    let (scheme, rest) = scheme(url)?;
     let mut config = NatsConfig::default();
     match scheme.to_ascii_lowercase().as_str() {
         "nats" => {}
         "tls" => config.tls = Tls::Required,
-        _ => {
-            return Err(ConnectError::UnknownScheme {
-                scheme: scheme.to_owned(),
-                known: "nats:, tls:".to_owned(),
-            });
-        }
+        _ => return Err(unknown(scheme, "nats:, tls:")),
     }
+    read(rest, &OPTIONS)?.apply(&mut config)?;
+    Ok(config)
+}
+
+/// Reads a URL of a stream.
+pub(crate) fn parse_jetstream(url: &str) -> Result<JetStreamConfig, ConnectError> {
+    let (scheme, rest) = scheme(url)?;
+    if !scheme.eq_ignore_ascii_case("nats+jetstream") {
+        return Err(unknown(scheme, "nats+jetstream:"));
+    }
+    let mut parsed = read(rest, &[&OPTIONS[..], &LOG_OPTIONS[..]].concat())?;
+    let log = std::mem::take(&mut parsed.options.log);
+    let mut config = JetStreamConfig::default();
+    parsed.apply(&mut config.servers)?;
+    log.apply(&mut config)?;
+    Ok(config)
+}
+
+fn scheme(url: &str) -> Result<(&str, &str), ConnectError> {
+    url.split_once("://").ok_or_else(|| invalid("expected nats://host:port"))
+}
+
+fn unknown(scheme: &str, known: &str) -> ConnectError {
+    ConnectError::UnknownScheme { scheme: scheme.to_owned(), known: known.to_owned() }
+}
+
+/// What stands behind the scheme.
+struct Parsed {
+    servers: Vec<Server>,
+    login: Option<Login>,
+    options: Options,
+}
+
+impl Parsed {
+    fn apply(self, config: &mut NatsConfig) -> Result<(), ConnectError> {
+        config.servers = self.servers.iter().map(Server::to_string).collect();
+        config.login = self.login.unwrap_or_default();
+        self.options.apply(config)
+    }
+}
+
+fn read(rest: &str, known: &[&'static str]) -> Result<Parsed, ConnectError> {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
     let (login, hosts) = match authority.rsplit_once('@') {
@@ -44,12 +84,9 @@ pub(crate) fn parse(url: &str) -> Result<NatsConfig, ConnectError> {
         Ok(_) => return Err(invalid("nothing but ?option=value may follow the servers")),
         Err(error) => return Err(error),
     };
-    config.servers = servers.iter().map(Server::to_string).collect();
-    if let Some(login) = login {
-        config.login = read_login(login)?;
-    }
-    Options::read(query)?.apply(&mut config)?;
-    Ok(config)
+    let login = login.map(read_login).transpose()?;
+    let options = Options::read(query, known)?;
+    Ok(Parsed { servers, login, options })
 }
 
 fn read_login(text: &str) -> Result<Login, ConnectError> {
@@ -77,14 +114,62 @@ struct Options {
     ca: Option<String>,
     cert: Option<String>,
     key: Option<String>,
+    log: LogOptions,
     node: NodeOptions,
 }
 
+/// Those of a stream.
+#[derive(Default)]
+struct LogOptions {
+    parts: Option<String>,
+    storage: Option<String>,
+    replicas: Option<String>,
+    age: Option<String>,
+    entries: Option<String>,
+    bytes: Option<String>,
+}
+
+impl LogOptions {
+    fn apply(self, config: &mut JetStreamConfig) -> Result<(), ConnectError> {
+        number("parts", self.parts, &mut config.parts)?;
+        number("replicas", self.replicas, &mut config.replicas)?;
+        number("entries", self.entries, &mut config.entries)?;
+        let mut age = config.age.as_secs();
+        number("age", self.age, &mut age)?;
+        config.age = Duration::from_secs(age);
+        if let Some(bytes) = self.bytes {
+            let size = bytes.parse::<ByteSize>();
+            config.bytes = size.map_err(|_| option("bytes", "write a size, as 512MiB"))?;
+        }
+        match self.storage.as_deref() {
+            None => {}
+            Some("file") => config.storage = Storage::File,
+            Some("memory") => config.storage = Storage::Memory,
+            Some(_) => return Err(option("storage", "use file or memory")),
+        }
+        Ok(())
+    }
+}
+
+fn number<T: FromStr>(
+    name: &str,
+    value: Option<String>,
+    place: &mut T,
+) -> Result<(), ConnectError> {
+    if let Some(value) = value {
+        *place = value.parse().map_err(|_| option(name, "write a whole number"))?;
+    }
+    Ok(())
+}
+
 impl Options {
-    fn read(query: &str) -> Result<Self, ConnectError> {
+    fn read(query: &str, known: &[&'static str]) -> Result<Self, ConnectError> {
         let mut options = Self::default();
         let query = query.strip_prefix('?').unwrap_or_default();
-        options.node = NodeOptions::from_query(query, &OPTIONS, |option, value| {
+        options.node = NodeOptions::from_query(query, known, |option, value| {
+            if !known.contains(&option) {
+                return Ok(false);
+            }
             let place = match option {
                 "prefix" => &mut options.prefix,
                 "credentials" => &mut options.credentials,
@@ -93,6 +178,12 @@ impl Options {
                 "ca" => &mut options.ca,
                 "cert" => &mut options.cert,
                 "key" => &mut options.key,
+                "parts" => &mut options.log.parts,
+                "storage" => &mut options.log.storage,
+                "replicas" => &mut options.log.replicas,
+                "age" => &mut options.log.age,
+                "entries" => &mut options.log.entries,
+                "bytes" => &mut options.log.bytes,
                 _ => return Ok(false),
             };
             *place = Some(value.to_owned());
@@ -135,7 +226,7 @@ impl Options {
 }
 
 /// A server's host and port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Server {
     host: String,
     port: u16,
@@ -240,6 +331,24 @@ mod tests {
         assert_eq!((&*config.prefix, config.node.name.as_deref()), ("shop-1", Some("one")));
         assert!(error("nats://a?cert=/c").contains("needs the option key"));
         assert!(error("nats://a?key=/c").contains("needs the option cert"));
+    }
+
+    #[test]
+    fn options_of_a_stream() {
+        let url = "nats+jetstream://ann:pw@a,b:2?parts=4&storage=memory&replicas=3&age=60&entries=9&bytes=2MiB&tls=first";
+        let config = parse_jetstream(url).unwrap();
+        assert_eq!(config.servers.servers, ["a:4222", "b:2"]);
+        assert_eq!(config.servers.tls, Tls::First);
+        assert_eq!((config.parts, config.replicas, config.entries), (4, 3, 9));
+        assert_eq!((config.storage, config.bytes), (Storage::Memory, ByteSize::mib(2)));
+        assert_eq!(config.age, Duration::from_secs(60));
+        let error = |url| parse_jetstream(url).unwrap_err().to_string();
+        assert!(error("nats://a").contains("use one of nats+jetstream:"));
+        assert!(error("nats+jetstream://a?storage=disk").contains("use file or memory"));
+        assert!(error("nats+jetstream://a?age=1h").contains("write a whole number"));
+        assert!(error("nats+jetstream://a?bytes=many").contains("as 512MiB"));
+        assert!(error("nats+jetstream://a?prefx=x").contains("parts, storage"));
+        assert!(parse("nats://a?parts=4").is_err());
     }
 
     #[test]

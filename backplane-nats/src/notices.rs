@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -32,10 +33,13 @@ const TOO_MANY: &str = "maximum subscriptions exceeded";
 pub(crate) struct Notices {
     address: String,
     subjects: Subjects,
-    inbound: Inbound,
+    /// Who is told; nobody where it carries no node's traffic.
+    inbound: Option<Inbound>,
     events: AtomicU64,
     /// How many publishes were refused.
     refused_publishes: AtomicU64,
+    /// A publish was refused.
+    refusal: Notify,
     /// The client library dropped a message, or may have.
     pub(crate) doubt: Notify,
     book: Mutex<Book>,
@@ -55,13 +59,14 @@ struct Book {
 }
 
 impl Notices {
-    pub(crate) fn new(address: String, subjects: Subjects, inbound: Inbound) -> Self {
+    pub(crate) fn new(address: String, subjects: Subjects, inbound: Option<Inbound>) -> Self {
         Self {
             address,
             subjects,
             inbound,
             events: AtomicU64::new(0),
             refused_publishes: AtomicU64::new(0),
+            refusal: Notify::new(),
             doubt: Notify::new(),
             book: Mutex::default(),
         }
@@ -75,7 +80,7 @@ impl Notices {
         }
         match event {
             Event::SlowConsumer(_) => self.doubt.notify_one(),
-            Event::Disconnected | Event::Closed => self.inbound.lost(self.lost()),
+            Event::Disconnected | Event::Closed => self.ended(),
             // The server goes on serving, and will close the connection in its own time. Leaving at
             // once would only make the interruption come earlier.
             Event::LameDuckMode => {
@@ -107,7 +112,7 @@ impl Notices {
     /// Without its fences a node cannot work at all.
     fn refuses_node(&self, text: &str) {
         let all = self.subjects.all();
-        self.inbound.lost(LinkError::Authentication {
+        self.end(LinkError::Authentication {
             address: self.address.clone(),
             reason: format!("{text}; allow publish and subscribe on {all}"),
         });
@@ -127,6 +132,7 @@ impl Notices {
         }
         drop(book);
         self.refused_publishes.fetch_add(1, Ordering::Release);
+        self.refusal.notify_waiters();
     }
 
     /// Why the connection is lost, as far as the server told.
@@ -138,12 +144,21 @@ impl Notices {
 
     /// The connection has ended, whether or not an event said so.
     pub(crate) fn ended(&self) {
-        self.inbound.lost(self.lost());
+        self.end(self.lost());
+    }
+
+    /// The connection is worth nothing any more.
+    pub(crate) fn end(&self, cause: LinkError) {
+        if let Some(inbound) = &self.inbound {
+            inbound.lost(cause);
+        }
     }
 
     /// Tells the sinks that messages may have been dropped.
     pub(crate) fn doubted(&self) {
-        self.inbound.doubt();
+        if let Some(inbound) = &self.inbound {
+            inbound.doubt();
+        }
     }
 
     /// From now on, what is refused belongs to the subscriptions that are asked for next.
@@ -169,6 +184,23 @@ impl Notices {
             return None;
         }
         self.book().unpublishable.get(subject).cloned()
+    }
+
+    /// Waits until the server says what it has against publishing on a subject, if it ever does.
+    pub(crate) async fn refuses(&self, subject: &str) -> Arc<str> {
+        loop {
+            let mut told = pin!(self.refusal.notified());
+            told.as_mut().enable();
+            if let Some(reason) = self.unpublishable(subject) {
+                return reason;
+            }
+            told.await;
+        }
+    }
+
+    /// The server at the other end, as configured.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {

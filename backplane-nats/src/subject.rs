@@ -20,16 +20,31 @@ impl Subjects {
 
     /// The topic's subject. No two topics share one, under no two prefixes.
     pub(crate) fn of(&self, topic: &Topic) -> Subject {
-        let (prefix, hub, name) = (&*self.prefix, topic.hub(), topic.name());
-        let mut subject = String::with_capacity(prefix.len() + hub.len() + name.len() + 16);
-        subject.push_str(prefix);
+        let mut subject = String::with_capacity(self.prefix.len() + room(topic));
+        subject.push_str(&self.prefix);
         subject.push('.');
-        append(&mut subject, hub);
-        subject.push('.');
-        subject.push_str(topic.kind().as_str());
-        subject.push('.');
-        append(&mut subject, name);
+        append_channel(&mut subject, topic);
         subject.into()
+    }
+
+    /// The subject of a part of the log: three tokens, so no topic's.
+    pub(crate) fn part(&self, part: u32) -> String {
+        format!("{}.log.{part}", self.prefix)
+    }
+
+    /// All parts of the log.
+    pub(crate) fn parts(&self) -> String {
+        format!("{}.log.*", self.prefix)
+    }
+
+    /// The part whose subject this is.
+    pub(crate) fn part_of(&self, subject: &str) -> Option<u32> {
+        subject.strip_prefix(&*self.prefix)?.strip_prefix(".log.")?.parse().ok()
+    }
+
+    /// The name of the stream that keeps the log.
+    pub(crate) fn stream(&self) -> &str {
+        &self.prefix
     }
 
     /// Where a session's fences begin. With the session's own token that makes three tokens, so no
@@ -48,6 +63,25 @@ impl Subjects {
     pub(crate) fn all(&self) -> String {
         format!("{}.>", self.prefix)
     }
+}
+
+/// What names a topic within one application: its subject behind the prefix.
+pub(crate) fn channel(topic: &Topic) -> String {
+    let mut channel = String::with_capacity(room(topic));
+    append_channel(&mut channel, topic);
+    channel
+}
+
+fn append_channel(subject: &mut String, topic: &Topic) {
+    append(subject, topic.hub());
+    subject.push('.');
+    subject.push_str(topic.kind().as_str());
+    subject.push('.');
+    append(subject, topic.name());
+}
+
+fn room(topic: &Topic) -> usize {
+    topic.hub().len() + topic.name().len() + 16
 }
 
 /// Appends one token. Plain text is readable in the server's tools and rules; everything else,
@@ -97,6 +131,19 @@ mod tests {
         for topic in [Topic::group("fence", "a"), Topic::all("fence"), Topic::all("fences")] {
             assert!(!subjects.is_fence(&subjects.of(&topic)), "{topic}");
         }
+    }
+
+    #[test]
+    fn parts_of_the_log_are_beside_the_topics() {
+        let subjects = Subjects::new("shop");
+        assert_eq!((&*subjects.part(7), &*subjects.parts()), ("shop.log.7", "shop.log.*"));
+        assert_eq!(subjects.part_of("shop.log.7"), Some(7));
+        for other in ["shop.log.x", "shop.log.7.a", "shops.log.7", "shop.fence.7"] {
+            assert_eq!(subjects.part_of(other), None, "{other}");
+        }
+        let odd = Subjects::new("a.b");
+        assert_eq!(odd.part_of(&odd.part(3)), Some(3));
+        assert_eq!(channel(&Topic::group("orders", "table 7")), "orders.group.~dGFibGUgNw");
     }
 
     #[test]

@@ -5,11 +5,11 @@
 use std::{fmt::Write as _, path::Path};
 
 use backplane_core::{
-    Backplane, Delivery, Filter, Order, PublisherOutage, Receipt, Replay, Semantics,
+    Backplane, Delivery, Durability, Filter, Order, PublisherOutage, Receipt, Replay, Semantics,
     SubscriberOutage,
 };
 use backplane_memory::MemoryConfig;
-use backplane_nats::NatsConfig;
+use backplane_nats::{JetStreamConfig, NatsConfig};
 use backplane_redis::{RedisConfig, ShardedConfig, StreamsConfig};
 
 /// All columns, so with all features.
@@ -22,6 +22,7 @@ async fn the_table_of_semantics_is_current() {
         ("Redis Streams", StreamsConfig::default().start().unwrap().semantics()),
         ("Redis sharded Pub/Sub", ShardedConfig::default().start().unwrap().semantics()),
         ("core NATS", NatsConfig::default().start().unwrap().semantics()),
+        ("JetStream", JetStreamConfig::default().start().unwrap().semantics()),
         #[cfg(feature = "kafka")]
         ("Kafka", backplane_kafka::KafkaConfig::default().start().unwrap().semantics()),
     ];
@@ -36,10 +37,11 @@ async fn the_table_of_semantics_is_current() {
 
 fn table(columns: &[(&str, Semantics)]) -> String {
     type Row = (&'static str, fn(&Semantics) -> String);
-    let rows: [Row; 8] = [
+    let rows: [Row; 9] = [
         ("delivery", |it| delivery(it.delivery).to_owned()),
         ("order", |it| order(it.order).to_owned()),
         ("an `Ok` proves", |it| receipt(it.receipt).to_owned()),
+        ("what is stored outlives", |it| durability(it.durability)),
         ("a publisher during an outage", |it| publisher(it.publisher_outage).to_owned()),
         ("a subscriber during an outage", |it| subscriber(it.subscriber_outage).to_owned()),
         ("replay", |it| replay(it.replay)),
@@ -82,6 +84,19 @@ fn receipt(it: Receipt) -> &'static str {
         Receipt::Accepted => "the broker has taken it",
         Receipt::Stored => "the broker has stored it",
         _ => "new here",
+    }
+}
+
+fn durability(it: Durability) -> String {
+    match it {
+        Durability::Nothing => "nothing is kept".to_owned(),
+        Durability::AsSetUp { settings } => format!("what the server's `{settings}` say"),
+        Durability::Memory { copies: 1 } => "nothing".to_owned(),
+        Durability::Memory { copies } => format!("a minority of {copies} servers"),
+        Durability::Disk { fsync, .. } => {
+            format!("a killed server; the machine's end: the server's `{fsync}`")
+        }
+        _ => "new here".to_owned(),
     }
 }
 

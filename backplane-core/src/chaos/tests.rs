@@ -10,8 +10,8 @@ use bytesize::ByteSize;
 
 use super::*;
 use crate::{
-    Backplane, Envelope, Filter, Node, NodeId, NodeOptions, PublisherOutage, Receipt, Replay,
-    SubscriberOutage, codec, envelope::Kind,
+    Backplane, Durability, Envelope, Filter, Node, NodeId, NodeOptions, PublisherOutage, Receipt,
+    Replay, SubscriberOutage, codec, envelope::Kind,
 };
 
 /// Delivers only what the test hands over.
@@ -27,6 +27,7 @@ impl Wire for Quiet {
             delivery: Delivery::AtMostOnce,
             order: Order::PerOriginAndTopic,
             receipt: Receipt::Accepted,
+            durability: Durability::Nothing,
             publisher_outage: PublisherOutage::Refuses,
             subscriber_outage: SubscriberOutage::LostAndReported,
             replay: Replay::None,

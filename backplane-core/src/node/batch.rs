@@ -35,6 +35,21 @@ impl Batch {
         codec::frames(&self.envelopes, self.origin, largest)
     }
 
+    /// The same word for the same frame when it is written again after a lost connection, and for no other
+    /// frame: for a broker that drops by itself what it has already. None where nothing of it is ever
+    /// written again.
+    #[must_use]
+    pub fn id_of(&self, frame: &Frame) -> Option<String> {
+        let envelopes = frame.envelopes.iter().filter_map(|index| self.envelopes.get(*index));
+        let mut positions = envelopes
+            .filter(|envelope| envelope.kind == Kind::Message)
+            .filter_map(|envelope| Some(envelope.sequence?.position));
+        let first = positions.next()?;
+        // All of one topic, in the order of their positions: these three stand for each of them.
+        let (count, last) = positions.fold((1_usize, first), |(count, _), last| (count + 1, last));
+        Some(format!("{}-{first}-{last}-{count}", self.origin))
+    }
+
     pub(super) fn into_envelopes(self) -> Vec<Envelope> {
         self.envelopes
     }

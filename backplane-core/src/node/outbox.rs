@@ -85,12 +85,11 @@ impl Outbox {
     /// The link failed while these were on their way, in this order: what is numbered is sent again,
     /// before everything else, as receivers drop what they have.
     pub(super) fn put_back(&mut self, sent: Vec<Queued>, fates: &mut Vec<(Queued, Fate)>) {
-        for mut queued in sent.into_iter().rev() {
+        for queued in sent.into_iter().rev() {
             if queued.envelope.transient || queued.envelope.sequence.is_none() {
                 fates.push((queued, Fate::Unknown));
                 continue;
             }
-            queued.tried = true;
             self.bytes += u64::from(queued.cost);
             self.waiting.push_front(queued);
         }
@@ -100,7 +99,7 @@ impl Outbox {
     pub(super) fn expire(&mut self, now: Moment, fates: &mut Vec<(Queued, Fate)>) {
         while let Some(oldest) = self.waiting.front() {
             let (age, fate) = match self.policy {
-                _ if oldest.tried => (self.resend_within, Fate::Unknown),
+                _ if oldest.tried.is_some() => (self.resend_within, Fate::Unknown),
                 Outage::Refuse => (self.resend_within, Fate::Unknown),
                 Outage::Wait { deadline } => (deadline, Fate::LinkDown),
                 Outage::Buffer { age, .. } => (age, Fate::DroppedOld),
@@ -114,9 +113,11 @@ impl Outbox {
         }
     }
 
-    /// Takes up to so many, to be sent.
+    /// Takes up to so many, to be sent together. What was on its way before is not mixed with anything else.
     pub(super) fn take(&mut self, most: usize, into: &mut Vec<Queued>) {
+        let Some(tried) = self.waiting.front().map(|oldest| oldest.tried) else { return };
         while into.len() < most
+            && self.waiting.front().is_some_and(|oldest| oldest.tried == tried)
             && let Some(queued) = self.shift()
         {
             into.push(queued);

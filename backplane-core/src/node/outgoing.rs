@@ -41,8 +41,9 @@ pub(super) struct Queued {
     /// What it costs of a byte bound.
     pub(super) cost: u32,
     pub(super) at: Moment,
-    /// Whether it was on its way when a link failed.
-    pub(super) tried: bool,
+    /// The batch in which it was on its way when a link failed, if it was. It is written again in the same
+    /// one, so that a broker may know it again.
+    pub(super) tried: Option<u64>,
 }
 
 /// A ticket's place.
@@ -59,7 +60,6 @@ struct Mark {
     permits: u32,
     cost: u32,
     at: Moment,
-    tried: bool,
     kind: RouteKind,
 }
 
@@ -67,12 +67,12 @@ impl Queued {
     /// What one node says to another: it is repeated, so nobody waits for its outcome.
     pub(super) const fn control(envelope: Envelope) -> Self {
         let at = Moment::ZERO;
-        Self { envelope, ticket: None, permits: 0, cost: 0, at, tried: false }
+        Self { envelope, ticket: None, permits: 0, cost: 0, at, tried: None }
     }
 
     fn mark(&self) -> Mark {
-        let Self { ticket, permits, cost, at, tried, .. } = *self;
-        Mark { ticket, permits, cost, at, tried, kind: self.envelope.topic.kind() }
+        let Self { ticket, permits, cost, at, .. } = *self;
+        Mark { ticket, permits, cost, at, kind: self.envelope.topic.kind() }
     }
 }
 
@@ -82,11 +82,14 @@ pub(super) struct Outgoing {
     queued: mpsc::Receiver<Queued>,
     outbox: Outbox,
     in_flight: VecDeque<Flight>,
+    /// How many batches there were.
+    batches: u64,
 }
 
 /// A batch whose answer has not come.
 #[derive(Debug)]
 struct Flight {
+    number: u64,
     batch: Arc<Batch>,
     marks: Vec<Mark>,
 }
@@ -94,7 +97,7 @@ struct Flight {
 impl Outgoing {
     pub(super) const fn new(queued: mpsc::Receiver<Queued>, options: &NodeOptions) -> Self {
         let outbox = Outbox::new(options.outage, options.retention.age);
-        Self { queued, outbox, in_flight: VecDeque::new() }
+        Self { queued, outbox, in_flight: VecDeque::new(), batches: 0 }
     }
 
     /// Writes what is queued, batch by batch, until the node is closing and everything is answered.
@@ -147,7 +150,9 @@ impl Outgoing {
             envelopes.push(queued.envelope);
         }
         let batch = Arc::new(Batch::new(shared.id, envelopes));
-        self.in_flight.push_back(Flight { batch: Arc::clone(&batch), marks });
+        self.batches += 1;
+        let number = self.batches;
+        self.in_flight.push_back(Flight { number, batch: Arc::clone(&batch), marks });
         shared.outbound.taken();
         shared.counters.write_round_trips.add(1);
         batch
@@ -172,13 +177,14 @@ impl Outgoing {
     /// What was on its way, oldest first.
     fn landed(&mut self, shared: &Shared) -> Vec<Queued> {
         let mut back = Vec::new();
-        for Flight { batch, marks } in self.in_flight.drain(..) {
+        for Flight { number, batch, marks } in self.in_flight.drain(..) {
             let envelopes = Arc::try_unwrap(batch).unwrap_or_else(|shared| (*shared).clone());
             for (envelope, mark) in envelopes.into_envelopes().into_iter().zip(marks) {
                 if envelope.kind != Kind::Message {
                     continue;
                 }
-                let Mark { ticket, permits, cost, at, tried, .. } = mark;
+                let Mark { ticket, permits, cost, at, .. } = mark;
+                let tried = Some(number);
                 let mut queued = Queued { envelope, ticket, permits, cost, at, tried };
                 shared.outbound.free(&mut queued);
                 back.push(queued);
@@ -227,7 +233,6 @@ impl Outgoing {
     /// The node ends: counts and settles what was not sent.
     pub(super) fn give_up(&mut self, shared: &Shared) {
         let mut left = self.landed(shared);
-        left.iter_mut().for_each(|queued| queued.tried = true);
         left.extend(self.outbox.drain());
         self.queued.close();
         while let Ok(waiting) = self.queued.try_recv() {
@@ -236,7 +241,7 @@ impl Outgoing {
         left.retain(|queued| queued.ticket.is_some());
         for queued in &left {
             let counters = shared.counters.kind(queued.envelope.topic.kind());
-            let outcome = if queued.tried {
+            let outcome = if queued.tried.is_some() {
                 counters.unknown.add(1);
                 PublishError::Unknown
             } else {
@@ -253,7 +258,7 @@ impl Outgoing {
 impl Shared {
     /// The broker has answered a batch.
     fn settle(&self, flight: &Flight, refused: &[Refused<usize>]) {
-        let Flight { batch, marks } = flight;
+        let Flight { batch, marks, .. } = flight;
         let receipt = Ok(self.semantics.receipt);
         let mut from = 0;
         for refusal in refused {

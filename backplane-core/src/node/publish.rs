@@ -254,7 +254,7 @@ impl Shared {
         *latest += 1;
         let number = *latest;
         let ticket = Some(Place { lane: lane_index, number });
-        place.send(Queued { envelope, ticket, permits, cost, at, tried: false });
+        place.send(Queued { envelope, ticket, permits, cost, at, tried: None });
         if !up && matches!(outbound.outage, Outage::Buffer { .. }) {
             return Ok(Ticket::known(Ok(Receipt::Queued)));
         }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use backplane_core::{
-    ByteSize, Delivery, Filter, LinkError, Offset, Order, Position, PublisherOutage, Receipt,
-    Replay, Semantics, SubscriberOutage, Topic,
+    ByteSize, Delivery, Durability, Filter, LinkError, Offset, Order, Position, PublisherOutage,
+    Receipt, Replay, Semantics, SubscriberOutage, Topic,
     wire::{Batch, Entry, Inbound, Reader, Refused, Session, Wire},
 };
 use bytes::Bytes;
@@ -114,6 +114,7 @@ impl Wire for LogWire {
             delivery: Delivery::AtLeastOnce,
             order: Order::PerOriginAndTopic,
             receipt: Receipt::Stored,
+            durability: Durability::Nothing,
             publisher_outage: PublisherOutage::Refuses,
             subscriber_outage: SubscriberOutage::CatchesUp,
             replay: Replay::Kept { age: None, entries: None },

@@ -7,8 +7,8 @@ use std::sync::{
 
 use async_trait::async_trait;
 use backplane_core::{
-    ByteSize, Delivery, Envelope, Filter, LinkError, Node, NodeOptions, Order, PublisherOutage,
-    Receipt, Replay, Semantics, SubscriberOutage, Topic,
+    ByteSize, Delivery, Durability, Envelope, Filter, LinkError, Node, NodeOptions, Order,
+    PublisherOutage, Receipt, Replay, Semantics, SubscriberOutage, Topic,
     wire::{Batch, Inbound, Refused, Session, Wire},
 };
 use tokio::sync::Semaphore;
@@ -85,6 +85,7 @@ impl Wire for Scripted {
             delivery: Delivery::AtMostOnce,
             order: Order::PerOriginAndTopic,
             receipt: Receipt::Accepted,
+            durability: Durability::Nothing,
             publisher_outage: PublisherOutage::Refuses,
             subscriber_outage: SubscriberOutage::LostAndReported,
             replay: Replay::None,

@@ -18,6 +18,7 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Makes one module per server, each with these tests.
+#[allow(unused_macros, reason = "each test file uses its own part of it")]
 macro_rules! on_each_server {
     ($($(#[$attribute:meta])* $test:ident),+ $(,)?) => {
         on_each_server!(@ nats2_9 Nats2_9 $($(#[$attribute])* $test)+);
@@ -36,6 +37,7 @@ macro_rules! on_each_server {
         }
     };
 }
+#[allow(unused_imports, reason = "each test file uses its own part of it")]
 pub(crate) use on_each_server;
 
 /// Waits, but not for ever.

@@ -2,8 +2,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use backplane_core::{
-    ByteSize, Delivery, Filter, LinkError, Order, PublisherOutage, Receipt, Replay, Semantics,
-    SubscriberOutage, Topic,
+    ByteSize, Delivery, Durability, Filter, LinkError, Order, PublisherOutage, Receipt, Replay,
+    Semantics, SubscriberOutage, Topic,
     wire::{Batch, Inbound, Refused, Session, Wire},
 };
 use redis::{
@@ -26,6 +26,7 @@ pub(crate) const fn semantics() -> Semantics {
         delivery: Delivery::AtMostOnce,
         order: Order::PerOriginAndTopic,
         receipt: Receipt::Accepted,
+        durability: Durability::Nothing,
         publisher_outage: PublisherOutage::Refuses,
         subscriber_outage: SubscriberOutage::LostAndReported,
         replay: Replay::None,

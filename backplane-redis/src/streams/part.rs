@@ -1,14 +1,10 @@
 //! The parts of the log, and places in them.
 
-use std::{fmt, hash::Hasher, str::FromStr};
+use std::{fmt, str::FromStr};
 
-use backplane_core::{Offset, RouteKind, Topic};
-use fnv::FnvHasher;
+use backplane_core::{Offset, Topic};
 
 use crate::channel::Channels;
-
-/// The part of what nodes say to each other: short, so that a probe is never behind much else.
-pub(super) const CONVERSATION: u32 = 0;
 
 /// Which part holds a topic, and what its stream is called. All nodes of an application agree on it.
 #[derive(Debug, Clone)]
@@ -42,15 +38,7 @@ impl Parts {
 
     /// The part that holds this topic: always the same, whoever computes it.
     pub(super) fn of(&self, topic: &Topic) -> u32 {
-        if topic.kind() == RouteKind::Node {
-            return CONVERSATION;
-        }
-        let mut hasher = FnvHasher::default();
-        for word in [topic.hub().as_bytes(), &[topic.kind().code()], topic.name().as_bytes()] {
-            hasher.write(word);
-            hasher.write(&[0xFF]); // In no UTF-8.
-        }
-        1 + (hasher.finish() % (self.keys.len() as u64 - 1)) as u32
+        topic.part_of(self.keys.len() as u32 - 1)
     }
 }
 
@@ -108,6 +96,8 @@ impl FromStr for Id {
 
 #[cfg(test)]
 mod tests {
+    use backplane_core::RouteKind;
+
     use super::*;
 
     fn parts(count: u32) -> Parts {

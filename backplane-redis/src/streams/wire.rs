@@ -2,8 +2,8 @@ use std::{cmp::Ordering, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use backplane_core::{
-    ByteSize, Delivery, Filter, LinkError, Order, Position, PublisherOutage, Receipt, Replay,
-    Semantics, SubscriberOutage, Topic,
+    ByteSize, Delivery, Durability, Filter, LinkError, Order, Position, PublisherOutage, Receipt,
+    Replay, Semantics, SubscriberOutage, Topic,
     wire::{Batch, Inbound, Reader, Refused, Session, Wire},
 };
 use redis::{
@@ -84,6 +84,7 @@ impl Wire for StreamsWire {
             delivery: Delivery::AtLeastOnce,
             order: Order::PerOriginAndTopic,
             receipt: Receipt::Stored,
+            durability: Durability::AsSetUp { settings: "appendonly, appendfsync" },
             publisher_outage: PublisherOutage::Refuses,
             subscriber_outage: SubscriberOutage::CatchesUp,
             replay: Replay::Kept { age: Some(self.bounds.age), entries: Some(self.bounds.entries) },

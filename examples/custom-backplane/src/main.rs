@@ -8,8 +8,8 @@ use std::{io, net::SocketAddr};
 
 use async_trait::async_trait;
 use backplane_core::{
-    Backplane, ByteSize, Delivery, Envelope, Filter, LinkError, Node, NodeOptions, Order,
-    PublisherOutage, Receipt, Replay, Semantics, SubscriberOutage, Topic, stream,
+    Backplane, ByteSize, Delivery, Durability, Envelope, Filter, LinkError, Node, NodeOptions,
+    Order, PublisherOutage, Receipt, Replay, Semantics, SubscriberOutage, Topic, stream,
     wire::{Batch, Frame, Inbound, Refused, Session, Wire},
 };
 use bytes::{Buf, Bytes};
@@ -87,6 +87,7 @@ impl Wire for RelayWire {
             delivery: Delivery::AtMostOnce,
             order: Order::PerOriginAndTopic,
             receipt: Receipt::Accepted,
+            durability: Durability::Nothing,
             publisher_outage: PublisherOutage::Refuses,
             subscriber_outage: SubscriberOutage::LostAndReported,
             replay: Replay::None,

@@ -46,10 +46,15 @@ async fn memory_takes_the_options_of_every_node() {
 
 #[tokio::test]
 async fn every_transport_refuses_an_option_alike() {
-    let urls =
-        ["memory:", "redis://127.0.0.1:9", "redis+streams://127.0.0.1:9", "nats://127.0.0.1:9"];
-    let redis = cfg!(feature = "redis");
-    let on = [true, redis, redis, cfg!(feature = "nats")];
+    let urls = [
+        "memory:",
+        "redis://127.0.0.1:9",
+        "redis+streams://127.0.0.1:9",
+        "nats://127.0.0.1:9",
+        "nats+jetstream://127.0.0.1:9",
+    ];
+    let (redis, nats) = (cfg!(feature = "redis"), cfg!(feature = "nats"));
+    let on = [true, redis, redis, nats, nats];
     for (url, _) in urls.iter().zip(on).filter(|(_, on)| *on) {
         for (query, expected) in [
             ("reapir=on", "name, repair, outage"),

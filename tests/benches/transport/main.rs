@@ -10,6 +10,7 @@
 //! Contenders take turns within each repeat, so that whatever else the machine does meets all of
 //! them; the medians are shown. To add one, implement [`Contender`] and list it in its group.
 
+mod jetstream;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod nodes;
@@ -76,7 +77,9 @@ type Start = fn() -> BoxFuture<'static, Result<Group, Failure>>;
 const GROUPS: &[(&str, Start)] = &[
     ("sharded", || Box::pin(sharded::group())),
     ("redis", || Box::pin(redis::group())),
+    ("sharded", || Box::pin(sharded::group())),
     ("streams", || Box::pin(streams::group())),
+    ("jetstream", || Box::pin(jetstream::group())),
     #[cfg(feature = "kafka")]
     ("kafka", || Box::pin(kafka::group())),
 ];
@@ -190,11 +193,12 @@ fn print_machine() {
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     println!(
-        "{} × {}, kernel {}; {}, {}",
+        "{} × {}, kernel {}; {}, {}, {}",
         std::thread::available_parallelism().map_or(0, NonZero::get),
         model.map_or("a processor without a name", |(_, model)| model.trim()),
         kernel.trim(),
         locked("redis"),
+        locked("async-nats"),
         locked("tokio"),
     );
 }
@@ -220,7 +224,7 @@ fn own_cpu() -> Duration {
 fn broker_cpu(processes: &[u32]) -> Duration {
     let time = |process: &u32| {
         let text = fs::read_to_string(format!("/proc/{process}/schedstat")).unwrap_or_default();
-        text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or_default()
+        text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0)
     };
     Duration::from_nanos(processes.iter().map(time).sum())
 }

@@ -16,6 +16,8 @@ use super::{BrokerError, Layout, ProbeError, Server};
 
 /// How long a server may take to end after SIGTERM, and the kernel to stop it after SIGSTOP.
 const SIGNAL_WITHIN: Duration = Duration::from_secs(15);
+/// How long a server that sends its clients away may take to end.
+const LAME_DUCK_WITHIN: Duration = Duration::from_secs(60);
 /// How many ports to try when somebody else is quicker.
 const PORTS: usize = 10;
 
@@ -204,6 +206,17 @@ impl Broker {
         self.end(Signal::KILL).await
     }
 
+    /// Asks a NATS server to send its clients away and end (SIGUSR2), and waits until it has. One that doesn't
+    /// run is left alone.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Unresponsive`] if it takes longer than 60 s; it is killed then.
+    pub async fn lame_duck(&self) -> Result<(), BrokerError> {
+        let _one = self.operation.lock().await;
+        self.end_within(Signal::USR2, LAME_DUCK_WITHIN).await
+    }
+
     /// [`stop`](Self::stop), then [`start`](Self::start).
     ///
     /// # Errors
@@ -234,7 +247,7 @@ impl Broker {
                 Ok(())
             }
             Ok(Err(_)) => Err(self.not_running(OPERATION)),
-            Err(_) => Err(self.unresponsive(OPERATION)),
+            Err(_) => Err(self.unresponsive(OPERATION, SIGNAL_WITHIN)),
         }
     }
 
@@ -282,25 +295,29 @@ impl Broker {
         BrokerError::NotRunning { name: self.name.clone(), operation }
     }
 
-    fn unresponsive(&self, operation: &'static str) -> BrokerError {
+    fn unresponsive(&self, operation: &'static str, within: Duration) -> BrokerError {
         BrokerError::Unresponsive {
             name: self.name.clone(),
             operation,
-            within: SIGNAL_WITHIN,
+            within,
             log: self.log_tail(),
         }
     }
 
     async fn end(&self, signal: Signal) -> Result<(), BrokerError> {
+        self.end_within(signal, SIGNAL_WITHIN).await
+    }
+
+    async fn end_within(&self, signal: Signal, within: Duration) -> Result<(), BrokerError> {
         let Some(process) = self.run().process.take() else {
             return Ok(());
         };
         self.run().paused = false;
         process.signal(signal);
         process.signal(Signal::CONT); // a frozen process gets its signal only when it goes on
-        match timeout(SIGNAL_WITHIN, process.ended()).await {
+        match timeout(within, process.ended()).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(self.unresponsive("end")), // dropping the handle kills it
+            Err(_) => Err(self.unresponsive("end", within)), // dropping the handle kills it
         }
     }
 

@@ -53,6 +53,7 @@ impl NatsFlavour {
 pub struct NatsOptions {
     login: LoginKind,
     tls: bool,
+    jetstream: bool,
     max_payload: Option<u32>,
     config: Vec<String>,
     config_file: Option<PathBuf>,
@@ -94,6 +95,12 @@ impl NatsOptions {
         self
     }
 
+    /// Keeps streams, on disk and over restarts, also when it is killed.
+    pub fn jetstream(mut self) -> Self {
+        self.jetstream = true;
+        self
+    }
+
     /// The largest message, in bytes; the server's own default is 1 MiB.
     pub fn max_payload(mut self, bytes: u32) -> Self {
         self.max_payload = Some(bytes);
@@ -119,6 +126,7 @@ pub struct Nats {
     flavour: NatsFlavour,
     login: Login,
     certificates: Option<Certificates>,
+    jetstream: bool,
     max_payload: Option<u32>,
     config: Vec<String>,
     config_file: Option<PathBuf>,
@@ -141,6 +149,7 @@ impl Nats {
             flavour,
             login,
             certificates: options.tls.then(Certificates::generate).transpose()?,
+            jetstream: options.jetstream,
             max_payload: options.max_payload,
             config: options.config,
             config_file: options.config_file,
@@ -159,6 +168,10 @@ impl Nats {
             let tls =
                 json!({ "cert_file": layout.certificate(), "key_file": layout.private_key() });
             text += &format!("tls: {tls}\n");
+        }
+        if self.jetstream {
+            let folder = json!(layout.data());
+            text += &format!("jetstream {{ store_dir: {folder} }}\n");
         }
         text += &self.login.config();
         for line in &self.config {
@@ -225,6 +238,10 @@ impl Server for Nats {
             }
             Login::Token(token) => format!("nats://{}@{address}", encode(token)),
         }
+    }
+
+    fn keeps_data(&self) -> bool {
+        self.jetstream
     }
 
     fn has_tls(&self) -> bool {

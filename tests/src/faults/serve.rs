@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use backplane_core::{Backplane, NodeOptions, Topic};
-use backplane_nats::NatsConfig;
+use backplane_nats::{JetStreamConfig, NatsConfig};
 use backplane_redis::{RedisConfig, ShardedConfig, StreamsConfig};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -138,6 +138,11 @@ fn connect(url: &str, options: NodeOptions) -> Outcome<Arc<dyn Backplane>> {
         "redis+streams" | "redis+sentinel+streams" => {
             let mut config = StreamsConfig::from_url(url)?;
             config.server.node = options;
+            Arc::new(config.start()?)
+        }
+        "nats+jetstream" => {
+            let mut config = JetStreamConfig::from_url(url)?;
+            config.servers.node = options;
             Arc::new(config.start()?)
         }
         "redis+sharded" => {

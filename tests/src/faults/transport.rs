@@ -26,6 +26,12 @@ pub enum Transport {
     Cluster(RedisFlavour),
     /// Core NATS.
     Nats(NatsFlavour),
+    /// JetStream.
+    JetStream(NatsFlavour),
+    /// Core NATS on a cluster of three servers.
+    NatsCluster(NatsFlavour),
+    /// JetStream on a cluster of three servers that all keep the stream.
+    JetStreamCluster(NatsFlavour),
     /// Kafka's protocol, on Tansu.
     #[cfg(feature = "kafka")]
     Tansu,
@@ -44,6 +50,9 @@ impl Transport {
         Self::Cluster(RedisFlavour::Valkey9),
         Self::Nats(NatsFlavour::Nats2_9),
         Self::Nats(NatsFlavour::Nats2_15),
+        Self::JetStream(NatsFlavour::Nats2_15),
+        Self::NatsCluster(NatsFlavour::Nats2_15),
+        Self::JetStreamCluster(NatsFlavour::Nats2_15),
         #[cfg(feature = "kafka")]
         Self::Tansu,
     ];
@@ -70,18 +79,25 @@ impl Transport {
             Self::Cluster(RedisFlavour::Valkey9) => "valkey9_cluster",
             Self::Cluster(RedisFlavour::Redis6) => "redis6_cluster",
             Self::Nats(flavour) => flavour.label(),
+            Self::JetStream(NatsFlavour::Nats2_9) => "nats2_9_jetstream",
+            Self::JetStream(NatsFlavour::Nats2_15) => "nats2_15_jetstream",
+            Self::NatsCluster(NatsFlavour::Nats2_9) => "nats2_9_cluster",
+            Self::NatsCluster(NatsFlavour::Nats2_15) => "nats2_15_cluster",
+            Self::JetStreamCluster(NatsFlavour::Nats2_9) => "nats2_9_jetstream_cluster",
+            Self::JetStreamCluster(NatsFlavour::Nats2_15) => "nats2_15_jetstream_cluster",
             #[cfg(feature = "kafka")]
             Self::Tansu => crate::brokers::Tansu::LABEL,
         }
     }
 
-    /// The transport of that label; `redis`, `valkey` and `nats` are the newest of theirs.
+    /// The transport of that label; `redis`, `valkey`, `nats`, `streams` and `jetstream` are the newest of theirs.
     #[must_use]
     pub fn named(label: &str) -> Option<Self> {
         match label {
             "redis" => Some(Self::Redis(RedisFlavour::Redis7)),
             "valkey" => Some(Self::Redis(RedisFlavour::Valkey9)),
             "nats" => Some(Self::Nats(NatsFlavour::Nats2_15)),
+            "jetstream" => Some(Self::JetStream(NatsFlavour::Nats2_15)),
             "redis6" => Some(Self::Redis(RedisFlavour::Redis6)),
             "streams" => Some(Self::Streams(RedisFlavour::Redis7)),
             "valkey9_streams" => Some(Self::Streams(RedisFlavour::Valkey9)),
@@ -110,6 +126,11 @@ impl Transport {
             Self::Sharded(flavour) => Arc::new(RedisClusterFixture::sharded(flavour).await?),
             Self::Cluster(flavour) => Arc::new(RedisClusterFixture::classic(flavour).await?),
             Self::Nats(flavour) => Arc::new(NatsFixture::with_password(flavour).await?),
+            Self::JetStream(flavour) => Arc::new(NatsFixture::jetstream(flavour).await?),
+            Self::NatsCluster(flavour) => Arc::new(NatsFixture::cluster(flavour).await?),
+            Self::JetStreamCluster(flavour) => {
+                Arc::new(NatsFixture::jetstream_cluster(flavour).await?)
+            }
             #[cfg(feature = "kafka")]
             Self::Tansu => Arc::new(crate::kit::KafkaFixture::tansu().await?),
         })

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use backplane_core::{
-    Backplane, ByteSize, Delivery, Envelope, Filter, LinkError, Node, NodeOptions, Order,
-    PublisherOutage, Receipt, Replay, Semantics, SubscriberOutage,
+    Backplane, ByteSize, Delivery, Durability, Envelope, Filter, LinkError, Node, NodeOptions,
+    Order, PublisherOutage, Receipt, Replay, Semantics, SubscriberOutage,
     wire::{Batch, Inbound, Refused, Session, Wire},
 };
 use bytes::Bytes;
@@ -41,6 +41,7 @@ impl Wire for Recorder {
             delivery: Delivery::AtMostOnce,
             order: Order::PerOriginAndTopic,
             receipt: Receipt::Queued,
+            durability: Durability::Nothing,
             publisher_outage: PublisherOutage::Never,
             subscriber_outage: SubscriberOutage::Never,
             replay: Replay::None,

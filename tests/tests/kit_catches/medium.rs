@@ -11,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use backplane_core::{
-    Backplane, ByteSize, Delivery, Filter, LinkError, Node, Order, PublisherOutage, Receipt,
-    Replay, Semantics, SubscriberOutage, Topic,
+    Backplane, ByteSize, Delivery, Durability, Filter, LinkError, Node, Order, PublisherOutage,
+    Receipt, Replay, Semantics, SubscriberOutage, Topic,
     wire::{Batch, Inbound, Refused, Session, Wire},
 };
 use backplane_tests::kit::{Census, Connections, Control, Fixture, Outcome, Setup};
@@ -225,6 +225,7 @@ impl Wire for ToMedium {
             delivery: Delivery::AtMostOnce,
             order: Order::PerOriginAndTopic,
             receipt: Receipt::Accepted,
+            durability: Durability::Nothing,
             publisher_outage: PublisherOutage::Refuses,
             subscriber_outage: SubscriberOutage::LostAndReported,
             replay: Replay::None,

@@ -59,7 +59,7 @@ fn queued(serial: u64, step: &Step, now: Moment) -> Queued {
     envelope.transient = transient;
     let sequence = Sequence { epoch: 1, number: serial, position: serial, predecessor: 0 };
     envelope.sequence = numbered.then_some(sequence);
-    Queued { envelope, ticket: None, permits: 0, cost, at: now, tried: false }
+    Queued { envelope, ticket: None, permits: 0, cost, at: now, tried: None }
 }
 
 fn serial(queued: &Queued) -> u64 {
@@ -75,6 +75,8 @@ struct Model {
     inside: BTreeMap<u64, u32>,
     /// Taken, not yet known to have arrived.
     taken: Vec<Queued>,
+    /// How often something was taken.
+    batches: u64,
     gone: u64,
     /// Whether what is inside was put back, which no bound turns away.
     returned: VecDeque<u64>,
@@ -88,7 +90,7 @@ impl Model {
             self.gone += 1;
             let age = self.now - queued.at;
             match (fate, self.policy) {
-                (Fate::Unknown, _) => prop_assert!(!queued.envelope.transient || !queued.tried),
+                (Fate::Unknown, _) => prop_assert!(queued.tried.is_some()),
                 (Fate::LinkDown, Outage::Wait { deadline }) => {
                     prop_assert!(queued.envelope.transient || age >= deadline);
                 }
@@ -122,7 +124,11 @@ impl Model {
                 let mut taken = Vec::new();
                 self.outbox.take(*most, &mut taken);
                 prop_assert!(taken.len() <= *most);
-                for queued in &taken {
+                let before = taken.first().and_then(|first| first.tried);
+                self.batches += 1;
+                for queued in &mut taken {
+                    prop_assert_eq!(queued.tried, before, "one batch before, one batch again");
+                    queued.tried = Some(self.batches);
                     prop_assert!(self.inside.remove(&serial(queued)).is_some(), "came out twice");
                     // What was put back comes first, in its order.
                     if let Some(first) = self.returned.pop_front() {
@@ -167,6 +173,7 @@ proptest! {
             now: Moment::ZERO,
             inside: BTreeMap::new(),
             taken: Vec::new(),
+            batches: 0,
             gone: 0,
             returned: VecDeque::new(),
         };

@@ -1,4 +1,4 @@
-use backplane_core::{ByteSize, Filter, Order, Receipt, Replay};
+use backplane_core::{ByteSize, Durability, Filter, Order, Receipt, Replay};
 
 use super::*;
 use crate::faults::{
@@ -16,6 +16,7 @@ fn semantics(
         delivery,
         order: Order::PerOriginAndTopic,
         receipt: Receipt::Accepted,
+        durability: Durability::Nothing,
         publisher_outage,
         subscriber_outage,
         replay: Replay::None,

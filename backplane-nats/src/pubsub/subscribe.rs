@@ -8,11 +8,8 @@ use backplane_core::{LinkError, Topic, wire::Refused};
 use futures_util::future::{AbortHandle, Abortable};
 use tokio::sync::mpsc;
 
-use crate::{
-    connection::Connection,
-    notices::Since,
-    receive::{Delivery, Inflow, Reader},
-};
+use super::receive::{Delivery, Inflow, Reader};
+use crate::{connection::Connection, notices::Since};
 
 /// Where much is refused, this many topics are asked for at once: the client library's queue of
 /// events holds all that the server may say to that.
@@ -20,7 +17,7 @@ const PORTION: usize = 64;
 
 /// The subscriptions of one connection.
 #[derive(Debug)]
-pub(crate) struct Routes {
+pub(super) struct Routes {
     active: Mutex<HashMap<Topic, AbortHandle>>,
     reader: mpsc::Sender<Vec<Abortable<Delivery>>>,
     inflow: Arc<Inflow>,
@@ -28,7 +25,7 @@ pub(crate) struct Routes {
 
 impl Routes {
     /// An empty table, and what reads for it.
-    pub(crate) fn new(inflow: Inflow) -> (Self, Reader) {
+    pub(super) fn new(inflow: Inflow) -> (Self, Reader) {
         let (reader, added) = mpsc::channel(1);
         let inflow = Arc::new(inflow);
         let routes = Self { active: Mutex::default(), reader, inflow: Arc::clone(&inflow) };
@@ -36,7 +33,7 @@ impl Routes {
     }
 
     /// Subscribes, and waits until the server routes each topic or has refused it.
-    pub(crate) async fn subscribe(
+    pub(super) async fn subscribe(
         &self,
         topics: &[Topic],
         connection: &Connection,
@@ -90,7 +87,7 @@ impl Routes {
     }
 
     /// Gives topics up. Nothing is delivered for them any more; the server is told in due course.
-    pub(crate) fn unsubscribe(&self, topics: &[Topic]) {
+    pub(super) fn unsubscribe(&self, topics: &[Topic]) {
         let mut active = self.active();
         topics.iter().filter_map(|topic| active.remove(topic)).for_each(|stop| stop.abort());
     }

@@ -12,7 +12,7 @@ const UNCLEAR: &str = "the server refuses more than can be heard; this may be pa
 
 /// Writes batches on one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Publisher {
+pub(super) struct Publisher {
     /// Whose turn it is to give messages to the client. A batch takes its place at its first poll
     /// and keeps it over the awaits below, so that no later batch overtakes it.
     turn: Mutex<()>,
@@ -22,7 +22,7 @@ impl Publisher {
     /// Writes a batch and proves with one fence behind it that the server has taken it, or has
     /// refused part of it. Once refused, a subject is refused without being sent for the rest of
     /// the connection, as the server logs each attempt.
-    pub(crate) async fn write(
+    pub(super) async fn write(
         &self,
         batch: &Batch,
         connection: &Connection,

@@ -31,7 +31,7 @@ const COPIED: usize = 16 * 1024;
 const AROUND: u64 = 24;
 
 /// The way from the client library's queues to the node. Used by one task.
-pub(crate) struct Inflow {
+pub(super) struct Inflow {
     inbound: Inbound,
     statistics: Arc<Statistics>,
     /// How much had been read when everything read was last delivered.
@@ -41,7 +41,7 @@ pub(crate) struct Inflow {
 }
 
 impl Inflow {
-    pub(crate) fn new(inbound: Inbound, statistics: Arc<Statistics>) -> Self {
+    pub(super) fn new(inbound: Inbound, statistics: Arc<Statistics>) -> Self {
         Self { inbound, statistics, caught_up: AtomicU64::new(0), delivered: AtomicU64::new(0) }
     }
 
@@ -74,16 +74,17 @@ impl fmt::Debug for Inflow {
     }
 }
 
-fn kept(payload: Bytes) -> Bytes {
+/// What may be kept of a payload without holding on to much more.
+pub(crate) fn kept(payload: Bytes) -> Bytes {
     if payload.len() < COPIED { Bytes::copy_from_slice(&payload) } else { payload }
 }
 
 /// One topic's messages on their way to the node. Ready when there will be no more.
 #[derive(Debug)]
-pub(crate) struct Delivery {
-    pub(crate) subscriber: Subscriber,
-    pub(crate) stop: AbortHandle,
-    pub(crate) inflow: Arc<Inflow>,
+pub(super) struct Delivery {
+    pub(super) subscriber: Subscriber,
+    pub(super) stop: AbortHandle,
+    pub(super) inflow: Arc<Inflow>,
 }
 
 impl Future for Delivery {
@@ -104,14 +105,14 @@ impl Future for Delivery {
 /// Reads all subscriptions of a connection in one task. Those with messages take turns; within one,
 /// the order is kept.
 #[derive(Debug)]
-pub(crate) struct Reader {
-    pub(crate) added: mpsc::Receiver<Vec<Abortable<Delivery>>>,
-    pub(crate) inflow: Arc<Inflow>,
+pub(super) struct Reader {
+    pub(super) added: mpsc::Receiver<Vec<Abortable<Delivery>>>,
+    pub(super) inflow: Arc<Inflow>,
 }
 
 impl Reader {
     /// Ends with the session; dropping it unsubscribes everything.
-    pub(crate) async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let mut deliveries = FuturesUnordered::new();
         loop {
             tokio::select! {

@@ -1,0 +1,468 @@
+//! JetStream, on real servers.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_nats::jetstream::{
+    self,
+    stream::{Config, StorageType},
+};
+use backplane_core::{
+    Backplane, Envelope, Event, Gap, LinkError, Node, Offset, Position, PublishError, Receipt,
+    RouteKind, Sink, Stats, Subscription, Topic,
+};
+use backplane_nats::JetStreamConfig;
+use backplane_tests::{
+    brokers::{Broker, NatsFlavour, NatsOptions},
+    faults::{Direction, FaultProxy, Which},
+};
+use common::{broker, broker_with, down, listen, message, next, soon, up, users};
+use futures_util::TryStreamExt;
+use tokio::sync::watch;
+
+fn topic(name: &str) -> Topic {
+    Topic::group("orders", name)
+}
+
+async fn server() -> Broker {
+    broker_with(NatsFlavour::Nats2_15, NatsOptions::default().jetstream()).await
+}
+
+fn url(broker: &Broker, options: &str) -> String {
+    format!("nats+jetstream://{}?{options}", broker.address())
+}
+
+fn start(url: &str) -> Node {
+    JetStreamConfig::from_url(url).unwrap().start().unwrap()
+}
+
+async fn node(broker: &Broker, options: &str) -> Node {
+    let node = start(&url(broker, options));
+    up(&node).await;
+    node
+}
+
+/// A node behind a proxy of its own.
+async fn node_behind_proxy(broker: &Broker, options: &str) -> (Node, FaultProxy) {
+    let proxy = FaultProxy::start(&[broker.address()], 1).await.unwrap();
+    let node = start(&format!("nats+jetstream://{}?{options}", proxy.addresses()[0]));
+    up(&node).await;
+    (node, proxy)
+}
+
+async fn publish(node: &Node, topic: &Topic, bodies: impl IntoIterator<Item = u32>) {
+    for body in bodies {
+        let envelope = Envelope::new(topic.clone(), body.to_string());
+        let receipt = soon("it is stored", node.publish(envelope)).await.unwrap();
+        assert_eq!(receipt, Receipt::Stored);
+    }
+}
+
+async fn stranger(broker: &Broker) -> jetstream::Context {
+    jetstream::new(async_nats::connect(broker.url()).await.unwrap())
+}
+
+fn number(envelope: &Envelope) -> u32 {
+    std::str::from_utf8(&envelope.body).unwrap().parse().unwrap()
+}
+
+/// What a sink got: bodies with their offsets, and gaps.
+#[derive(Debug, Default)]
+struct Read {
+    got: Mutex<Vec<(u32, Offset)>>,
+    gaps: Mutex<Vec<Gap>>,
+    count: watch::Sender<usize>,
+}
+
+impl Sink for Read {
+    fn accept(&self, event: &Event) {
+        match event {
+            Event::Message(envelope) => {
+                self.got.lock().unwrap().push((number(envelope), envelope.offset.unwrap()));
+            }
+            Event::Gap(gap) => self.gaps.lock().unwrap().push(gap.clone()),
+            _ => {}
+        }
+        let count = self.got.lock().unwrap().len();
+        self.count.send_replace(count);
+    }
+}
+
+impl Read {
+    async fn from(node: &Node, topic: &Topic, position: Position) -> (Arc<Self>, Subscription) {
+        let read = Arc::new(Self::default());
+        let sink = Arc::<Self>::clone(&read);
+        let subscription = node.subscribe_from(topic, sink, position).unwrap();
+        soon("the log is open", subscription.confirmed()).await.unwrap();
+        (read, subscription)
+    }
+
+    /// All up to this one.
+    async fn until(&self, last: u32) -> Vec<u32> {
+        let mut counts = self.count.subscribe();
+        let has_it = || self.got.lock().unwrap().iter().any(|(body, _)| *body == last);
+        soon("it", counts.wait_for(|_| has_it())).await.unwrap();
+        self.got.lock().unwrap().iter().map(|(body, _)| *body).collect()
+    }
+
+    async fn bodies(&self, count: usize) -> Vec<u32> {
+        let mut counts = self.count.subscribe();
+        soon("so many", counts.wait_for(|it| *it >= count)).await.unwrap();
+        self.got.lock().unwrap().iter().map(|(body, _)| *body).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_what_is_stored_is_read_from_any_position() {
+    let broker = server().await;
+    let (one, two) = (node(&broker, "").await, node(&broker, "").await);
+    let (tea, other) = (topic("tea"), topic("coffee"));
+    publish(&one, &tea, 0..5).await;
+    publish(&one, &other, 100..110).await;
+    publish(&two, &tea, 5..10).await;
+    let (all, _all) = Read::from(&two, &tea, Position::Earliest).await;
+    assert_eq!(all.bodies(10).await, (0..10).collect::<Vec<_>>());
+    let offset = all.got.lock().unwrap()[6].1;
+    let kept: Offset = offset.to_string().parse().unwrap();
+    let (later, _later) = Read::from(&one, &tea, Position::After(kept)).await;
+    let (new, _new) = Read::from(&one, &tea, Position::Now).await;
+    publish(&one, &tea, 10..12).await;
+    assert_eq!(later.bodies(5).await, [7, 8, 9, 10, 11]);
+    assert_eq!(new.bodies(2).await, [10, 11]);
+    assert_eq!(all.bodies(12).await.len(), 12);
+    assert!(all.gaps.lock().unwrap().is_empty() && later.gaps.lock().unwrap().is_empty());
+}
+
+/// Its data is on disk: what was stored while the reader was away arrives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_a_node_reads_on_after_a_kill() {
+    let broker = server().await;
+    let (here, there) = (node(&broker, "").await, node(&broker, "").await);
+    let tea = topic("tea");
+    let mut heard = listen(&here, std::slice::from_ref(&tea)).await;
+    for round in 0..3 {
+        publish(&there, &tea, round * 100..(round + 1) * 100).await;
+        soon("it ends", broker.kill()).await.unwrap();
+        soon("it starts", broker.start()).await.unwrap();
+        up(&there).await;
+    }
+    publish(&there, &tea, 300..301).await;
+    let mut bodies = Vec::new();
+    while bodies.len() < 301 {
+        match next(&mut heard).await {
+            Event::Message(envelope) => bodies.push(number(&envelope)),
+            Event::Gap(gap) => panic!("{gap:?} after {}", bodies.len()),
+            _ => {}
+        }
+    }
+    assert_eq!(bodies, (0..301).collect::<Vec<_>>());
+    assert_eq!(here.stats().doubled, 0);
+}
+
+/// The next events, up to a message of that number: the messages before it, and how many gaps.
+async fn until(heard: &mut backplane_core::Events, last: u32) -> (Vec<u32>, Vec<Gap>) {
+    let (mut bodies, mut gaps) = (Vec::new(), Vec::new());
+    while bodies.last() != Some(&last) {
+        match next(heard).await {
+            Event::Message(envelope) => bodies.push(number(&envelope)),
+            Event::Gap(gap) => gaps.push(gap),
+            _ => {}
+        }
+    }
+    (bodies, gaps)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_what_was_trimmed_is_told_as_a_gap() {
+    let broker = server().await;
+    let tea = topic("tea");
+    let there = node(&broker, "").await;
+    let (here, proxy) = node_behind_proxy(&broker, "repair=off").await;
+    let mut heard = listen(&here, std::slice::from_ref(&tea)).await;
+    let (all, subscription) = Read::from(&there, &tea, Position::Earliest).await;
+    publish(&there, &tea, 0..3).await;
+    assert_eq!(until(&mut heard, 2).await, (vec![0, 1, 2], vec![]));
+    all.bodies(3).await;
+    let last = all.got.lock().unwrap()[2].1;
+    drop(subscription);
+    proxy.cut_off();
+    down(&here).await;
+    publish(&there, &tea, 3..10).await;
+    let stream = stranger(&broker).await.get_stream("backplane").await.unwrap();
+    let end = stream.get_info().await.unwrap().state.last_sequence;
+    stream.purge().sequence(end).await.unwrap();
+    publish(&there, &tea, 10..12).await;
+    proxy.heal();
+    let (bodies, gaps) = until(&mut heard, 11).await;
+    assert_eq!(gaps, [Gap::new(tea.clone(), None, None)]);
+    assert!(bodies.ends_with(&[10, 11]) && bodies.len() <= 3, "{bodies:?}");
+    let (late, _late) = Read::from(&there, &tea, Position::After(last)).await;
+    // The purge may have left the last one before.
+    let bodies = late.until(11).await;
+    assert!(bodies.ends_with(&[10, 11]) && bodies.len() <= 3, "{bodies:?}");
+    assert_eq!(*late.gaps.lock().unwrap(), [Gap::new(tea, None, None)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_a_stream_that_was_made_anew_is_noticed() {
+    let broker = server().await;
+    let tea = topic("tea");
+    let (here, there) = (node(&broker, "").await, node(&broker, "").await);
+    let mut heard = listen(&here, std::slice::from_ref(&tea)).await;
+    publish(&there, &tea, 0..3).await;
+    assert_eq!(until(&mut heard, 2).await, (vec![0, 1, 2], vec![]));
+    let (all, _all) = Read::from(&there, &tea, Position::Earliest).await;
+    all.bodies(3).await;
+    let old = all.got.lock().unwrap()[2].1;
+    stranger(&broker).await.delete_stream("backplane").await.unwrap();
+    // Its publisher's link comes up with the new stream; whoever listens hears all that is in it.
+    publish_in_the_end(&there, &tea, 3).await;
+    let (bodies, gaps) = until(&mut heard, 3).await;
+    assert_eq!((bodies, gaps), (vec![3], vec![Gap::new(tea.clone(), None, None)]));
+    let (late, _late) = Read::from(&there, &tea, Position::After(old)).await;
+    assert_eq!(late.bodies(1).await, [3]);
+    assert_eq!(*late.gaps.lock().unwrap(), [Gap::new(tea, None, None)]);
+    assert!(late.got.lock().unwrap()[0].1 > old, "a later stream has later offsets");
+}
+
+/// Publishes what is buffered while there is no link.
+async fn publish_in_the_end(node: &Node, topic: &Topic, body: u32) {
+    node.publish(Envelope::new(topic.clone(), body.to_string())).await.unwrap();
+}
+
+/// The answers to what is stored get lost; so it is written again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_what_is_written_again_is_stored_once() {
+    let broker = server().await;
+    let topics: Vec<Topic> = (0..40).map(|number| topic(&number.to_string())).collect();
+    let mut config = JetStreamConfig::from_url(&url(&broker, "")).unwrap();
+    config.servers.node.dead_after = Duration::from_secs(600);
+    let reader = config.clone().start().unwrap();
+    let mut heard = listen(&reader, &topics).await;
+    let proxy = FaultProxy::start(&[broker.address()], 1).await.unwrap();
+    config.servers.servers = vec![proxy.addresses()[0].to_string()];
+    // Nothing else that it says is to be on its way.
+    config.servers.node.heartbeat_every = Duration::from_secs(600);
+    config.servers.node.probe_every = Duration::from_secs(600);
+    let sender = config.start().unwrap();
+    up(&sender).await;
+    publish(&sender, &topics[0], 0..1).await;
+    assert_eq!(number(&message(&mut heard).await), 0);
+    proxy.hold(&[Direction::ToNode]);
+    for body in 1..1200 {
+        let envelope = Envelope::new(topics[body as usize % 40].clone(), body.to_string());
+        drop(sender.try_publish(envelope).unwrap());
+    }
+    // What comes here is stored: a part of the first batch, at least.
+    let mut got = HashSet::from([0, number(&message(&mut heard).await)]);
+    proxy.reset(Which::All);
+    proxy.heal();
+    while got.len() < 1200 {
+        assert!(got.insert(number(&message(&mut heard).await)));
+    }
+    up(&sender).await;
+    assert!(sender.stats().connections >= 2, "it was connected only once");
+    publish(&sender, &topics[0], 1200..1201).await;
+    // Had the server not known again what was written twice, the reader would have had to.
+    assert_eq!(reader.stats().doubled, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_changes_of_interest_lose_nothing() {
+    const ALL: u32 = 20_000;
+    let broker = server().await;
+    let (here, there) = (node(&broker, "").await, node(&broker, "").await);
+    let steady = topic("steady");
+    let mut heard = listen(&here, std::slice::from_ref(&steady)).await;
+    let publishing = tokio::spawn(async move {
+        for body in 0..ALL {
+            let mut envelope = Envelope::new(topic("steady"), body.to_string());
+            while let Err(refused) = there.try_publish(envelope) {
+                let PublishError::Full(back) = refused else { panic!("{refused}") };
+                there.room(&back).await.unwrap();
+                envelope = *back;
+            }
+            if body % 64 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        there
+    });
+    // Each in another part: the consumer is made anew nearly every time.
+    let mut changes = 0;
+    while !publishing.is_finished() || changes < 20 {
+        let other = topic(&format!("other {changes}"));
+        drop(listen(&here, &[other]).await);
+        changes += 1;
+    }
+    for body in 0..ALL {
+        assert_eq!(number(&message(&mut heard).await), body, "after {changes} changes");
+    }
+    publishing.await.unwrap();
+    let stats = here.stats();
+    assert_eq!((stats.doubled, stats.lost, stats.connections), (0, 0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_a_part_without_interest_is_not_read() {
+    let broker = server().await;
+    let (here, there) = (node(&broker, "parts=2").await, node(&broker, "parts=2").await);
+    let topics: Vec<Topic> = (0..20).map(|number| topic(&number.to_string())).collect();
+    let mut heard = listen(&here, &topics[..1]).await;
+    let before = here.stats();
+    for topic in &topics {
+        publish(&there, topic, 0..10).await;
+    }
+    publish(&there, &topics[0], 10..11).await;
+    for body in 0..11 {
+        assert_eq!(number(&message(&mut heard).await), body);
+    }
+    let stats = here.stats();
+    let dropped = stats.uninterested - before.uninterested;
+    assert!((10..190).contains(&dropped), "{dropped} of its part, and none of the other");
+    let received = |stats: &Stats| stats.kind(RouteKind::Group).received;
+    assert_eq!(received(&stats), 11, "the others' headers were not looked at");
+    // With the interest, the reading ends.
+    drop(heard);
+    soon("it is given up", async {
+        while here.stats().topics_unsubscribed == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let before = here.stats().uninterested;
+    for topic in &topics {
+        publish(&there, topic, 0..10).await;
+    }
+    let mut again = listen(&here, &topics[..1]).await;
+    publish(&there, &topics[0], 11..12).await;
+    assert_eq!(message(&mut again).await.body, "11");
+    // Where reading begins anew, it begins behind what was read last.
+    let dropped = here.stats().uninterested - before;
+    assert!(dropped < 210, "{dropped}: more than was published");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_each_application_has_a_stream_of_its_own() {
+    let broker = server().await;
+    let (shop, kitchen) = (node(&broker, "prefix=shop").await, node(&broker, "prefix=a.b").await);
+    let tea = topic("tea");
+    let mut heard = listen(&kitchen, std::slice::from_ref(&tea)).await;
+    publish(&shop, &tea, 0..5).await;
+    publish(&node(&broker, "prefix=a.b").await, &tea, 7..8).await;
+    assert_eq!(number(&message(&mut heard).await), 7);
+    let (read, _read) = Read::from(&shop, &tea, Position::Earliest).await;
+    assert_eq!(read.bodies(5).await, [0, 1, 2, 3, 4]);
+    let names: Vec<String> = stranger(&broker).await.stream_names().try_collect().await.unwrap();
+    assert_eq!(HashSet::from_iter(names), HashSet::from(["shop".to_owned(), "~YS5i".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_a_stream_that_keeps_less_is_refused() {
+    let broker = server().await;
+    let log = stranger(&broker).await;
+    let config = Config {
+        name: "backplane".to_owned(),
+        subjects: vec!["backplane.log.*".to_owned()],
+        storage: StorageType::Memory,
+        max_message_size: 10_000,
+        ..Config::default()
+    };
+    log.create_stream(config).await.unwrap();
+    let wants_a_file = start(&url(&broker, ""));
+    let cause = down(&wants_a_file).await;
+    assert!(matches!(*cause, LinkError::Unsuitable { .. }), "{cause:?}");
+    assert!(cause.to_string().contains("the storage memory, not file"), "{cause}");
+    // It keeps everything for ever, which is more than is asked for; but nothing that is large.
+    let node = node(&broker, "storage=memory&age=60&outage=refuse").await;
+    let large = node.publish(Envelope::new(topic("tea"), vec![b'x'; 20_000])).await.unwrap_err();
+    let PublishError::Refused { reason } = &large else { panic!("{large}") };
+    assert!(reason.contains("message size exceeds maximum"), "{reason}");
+    publish(&node, &topic("tea"), 0..1).await;
+    assert_eq!(node.stats().connections, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_a_server_without_jetstream_is_named() {
+    let broker = broker(NatsFlavour::Nats2_15).await;
+    let cause = down(&start(&url(&broker, ""))).await;
+    assert!(matches!(*cause, LinkError::Unsuitable { .. }), "{cause:?}");
+    assert!(cause.to_string().contains("JetStream"), "{cause}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_9_is_too_old() {
+    let broker = broker_with(NatsFlavour::Nats2_9, NatsOptions::default().jetstream()).await;
+    let cause = down(&start(&url(&broker, ""))).await;
+    let said = cause.to_string();
+    assert!(matches!(*cause, LinkError::TooOld { .. }), "{cause:?}");
+    assert!(said.contains("NATS 2.9") && said.contains("needs NATS 2.10"), "{said}");
+}
+
+/// What the documentation says that a node needs.
+const NEEDED: [&str; 6] = [
+    "shop.log.*",
+    "shop.fence.>",
+    "$JS.API.STREAM.INFO.shop",
+    "$JS.API.STREAM.MSG.GET.shop",
+    "$JS.API.CONSUMER.CREATE.shop.>",
+    "$JS.FC.shop.>",
+];
+
+async fn restricted(allowed: &[&str]) -> Broker {
+    let allowed: Vec<String> = allowed.iter().map(|it| format!("{it:?}")).collect();
+    let allowed = allowed.join(", ");
+    let options = users(&format!(
+        r#"{{ user: shop, password: pw, permissions: {{
+            publish: {{ allow: [{allowed}] }}, subscribe: {{ allow: ["shop.fence.>"] }} }} }}"#
+    ));
+    broker_with(NatsFlavour::Nats2_15, options.jetstream()).await
+}
+
+fn as_shop(broker: &Broker) -> String {
+    format!("nats+jetstream://shop:pw@{}?prefix=shop", broker.address())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_the_documented_permissions_are_enough() {
+    let broker = restricted(&NEEDED).await;
+    // Who may everything makes the stream.
+    let tea = topic("tea");
+    let there = node(&broker, "prefix=shop").await;
+    let here = start(&as_shop(&broker));
+    up(&here).await;
+    let mut heard = listen(&here, std::slice::from_ref(&tea)).await;
+    publish(&there, &tea, 0..1).await;
+    publish(&here, &tea, 1..2).await;
+    let both = [number(&message(&mut heard).await), number(&message(&mut heard).await)];
+    assert_eq!(HashSet::from(both), HashSet::from([0, 1]));
+    broker.kill().await.unwrap();
+    broker.start().await.unwrap();
+    up(&there).await;
+    publish(&there, &tea, 2..3).await;
+    let (bodies, gaps) = until(&mut heard, 2).await;
+    assert_eq!((bodies, gaps), (vec![2], vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_a_permission_that_is_missing_is_named() {
+    for missing in ["shop.log.*", "$JS.API.STREAM.INFO.shop", "$JS.API.CONSUMER.CREATE.shop.>"] {
+        let allowed: Vec<&str> = NEEDED.into_iter().filter(|it| *it != missing).collect();
+        let broker = restricted(&allowed).await;
+        node(&broker, "prefix=shop").await;
+        let cause = down(&start(&as_shop(&broker))).await;
+        let start = missing.trim_end_matches(['*', '>']);
+        assert!(cause.to_string().contains(start), "{missing}: {cause}");
+    }
+    let broker = restricted(&NEEDED).await;
+    let cause = down(&start(&as_shop(&broker))).await;
+    assert!(matches!(*cause, LinkError::Denied { .. }), "{cause:?}");
+    assert!(cause.to_string().contains("$JS.API.STREAM.CREATE.shop"), "{cause}");
+}
