@@ -75,7 +75,6 @@ type Start = fn() -> BoxFuture<'static, Result<Group, Failure>>;
 
 /// All groups, by their names.
 const GROUPS: &[(&str, Start)] = &[
-    ("sharded", || Box::pin(sharded::group())),
     ("redis", || Box::pin(redis::group())),
     ("sharded", || Box::pin(sharded::group())),
     ("streams", || Box::pin(streams::group())),
