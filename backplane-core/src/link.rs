@@ -75,6 +75,14 @@ pub enum LinkError {
         /// What is denied, and which rule would allow it.
         reason: String,
     },
+    /// The broker is not set up as this transport needs it.
+    #[error("the broker at {address} is not set up as every node needs it: {reason}")]
+    Unfit {
+        /// Host and port as configured.
+        address: String,
+        /// What is missing, and what would give it.
+        reason: String,
+    },
     /// Something answers, but not the protocol of this transport.
     #[error(
         "what listens at {address} is not a usable {expected}: {reason}; check the URL's scheme and port"
@@ -85,14 +93,6 @@ pub enum LinkError {
         /// What the transport needs there.
         expected: &'static str,
         /// What it said instead.
-        reason: String,
-    },
-    /// The broker is there, but not set up for this.
-    #[error("the broker at {address} cannot be used as it is set up: {reason}")]
-    Unsuitable {
-        /// Host and port as configured.
-        address: String,
-        /// What is wrong with it, and what would be right.
         reason: String,
     },
     /// The broker is older than this transport supports.

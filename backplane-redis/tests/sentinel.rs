@@ -141,7 +141,7 @@ async fn a_reader_leaves_it_too(flavour: RedisFlavour) {
     let node = StreamsConfig::from_url(&url).unwrap().start().unwrap();
     up(&node).await;
     let topic = Topic::group("orders", "one");
-    let (heard, mut told) = mpsc::unbounded_channel();
+    let (heard, mut told) = mpsc::channel(64);
     let reading = node.subscribe_from(&topic, Arc::new(Hears(heard)), Position::Now).unwrap();
     within(reading.confirmed()).await.unwrap();
     word.send_replace(Some((new.address(), 2)));
@@ -154,11 +154,11 @@ async fn a_reader_leaves_it_too(flavour: RedisFlavour) {
 
 /// Passes on what it is told.
 #[derive(Debug)]
-struct Hears(mpsc::UnboundedSender<Event>);
+struct Hears(mpsc::Sender<Event>);
 
 impl Sink for Hears {
     fn accept(&self, event: &Event) {
-        drop(self.0.send(event.clone()));
+        self.0.try_send(event.clone()).unwrap();
     }
 }
 

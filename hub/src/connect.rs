@@ -22,6 +22,8 @@ use backplane_core::{Backplane, ConnectError, Link};
 /// | `rediss+sharded:` | the same over TLS | `redis-tls` |
 /// | `nats:` | core NATS | `nats` |
 /// | `nats+jetstream:` | JetStream, which keeps what is sent | `nats` |
+/// | `kafka:` | Kafka and what speaks its protocol, which keep what is sent | `kafka` |
+/// | `kafka+ssl:` | the same over TLS; this feature is for passwords too | `kafka-ssl` |
 ///
 /// Options follow a question mark: those of the transport, and these, which all of them have:
 ///
@@ -95,7 +97,7 @@ impl IntoFuture for Connect {
 }
 
 /// Every scheme of this release, with the feature that it needs and whether that is on.
-const SCHEMES: [(&str, &str, bool); 13] = [
+const SCHEMES: &[(&str, &str, bool)] = &[
     ("memory", "memory", cfg!(feature = "memory")),
     ("redis", "redis", cfg!(feature = "redis")),
     ("rediss", "redis-tls", cfg!(feature = "redis-tls")),
@@ -109,6 +111,8 @@ const SCHEMES: [(&str, &str, bool); 13] = [
     ("rediss+sharded", "redis-tls", cfg!(feature = "redis-tls")),
     ("nats", "nats", cfg!(feature = "nats")),
     ("nats+jetstream", "nats", cfg!(feature = "nats")),
+    ("kafka", "kafka", cfg!(feature = "kafka")),
+    ("kafka+ssl", "kafka-ssl", cfg!(feature = "kafka-ssl")),
 ];
 
 fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
@@ -147,6 +151,10 @@ fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
         }
         #[cfg(feature = "nats")]
         ("nats", url) => Ok(Arc::new(backplane_nats::NatsConfig::from_url(url)?.start()?)),
+        #[cfg(feature = "kafka")]
+        ("kafka" | "kafka+ssl", url) => {
+            Ok(Arc::new(backplane_kafka::KafkaConfig::from_url(url)?.start()?))
+        }
         #[cfg(feature = "nats")]
         ("nats+jetstream", url) => {
             Ok(Arc::new(backplane_nats::JetStreamConfig::from_url(url)?.start()?))

@@ -19,4 +19,6 @@ backplane_tests::conformance! {
     nats2_15 => NatsFixture::start(NatsFlavour::Nats2_15),
     nats2_15_jetstream => NatsFixture::jetstream(NatsFlavour::Nats2_15),
     nats2_15_jetstream_cluster => NatsFixture::jetstream_cluster(NatsFlavour::Nats2_15),
+    #[cfg(feature = "kafka")]
+    tansu => backplane_tests::kit::KafkaFixture::tansu(),
 }

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     }
     let long = std::env::var_os(LONG).is_some();
     let mut trials = Vec::new();
-    for transport in Transport::ALL {
+    for transport in Transport::ALL.iter().copied() {
         for scenario in Scenario::all() {
             for layer in Layer::ALL {
                 trials.push(trial(transport, layer, scenario, long));

@@ -12,6 +12,8 @@ use backplane_memory::MemoryConfig;
 use backplane_nats::{JetStreamConfig, NatsConfig};
 use backplane_redis::{RedisConfig, ShardedConfig, StreamsConfig};
 
+/// All columns, so with all features.
+#[cfg_attr(not(feature = "kafka"), ignore = "the table has a column for Kafka")]
 #[tokio::test]
 async fn the_table_of_semantics_is_current() {
     let columns: Vec<(&str, Semantics)> = vec![
@@ -21,6 +23,8 @@ async fn the_table_of_semantics_is_current() {
         ("Redis sharded Pub/Sub", ShardedConfig::default().start().unwrap().semantics()),
         ("core NATS", NatsConfig::default().start().unwrap().semantics()),
         ("JetStream", JetStreamConfig::default().start().unwrap().semantics()),
+        #[cfg(feature = "kafka")]
+        ("Kafka", backplane_kafka::KafkaConfig::default().start().unwrap().semantics()),
     ];
     let expected = table(&columns);
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");

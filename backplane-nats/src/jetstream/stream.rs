@@ -50,7 +50,7 @@ impl Stream {
     pub(super) fn new(subjects: Subjects, config: &JetStreamConfig) -> Self {
         let bound = |bound: u64| i64::try_from(bound).unwrap_or(i64::MAX);
         let prefix = &config.servers.prefix;
-        let config = Self {
+        Self {
             parts: config.parts,
             config: Config {
                 name: subjects.stream().to_owned(),
@@ -73,8 +73,7 @@ impl Stream {
                 ..Config::default()
             },
             subjects,
-        };
-        config
+        }
     }
 
     pub(super) fn name(&self) -> &str {

@@ -4,12 +4,15 @@
 //! `cargo bench -p backplane-tests --bench transport [-- --on streams --messages 400000 --repeats 7
 //! --only repaired]`
 //!
-//! `--on` names one of [`GROUPS`]; `--only` leaves out whoever's name does not contain it.
+//! `--on` names one of [`GROUPS`] (`kafka` needs `--features kafka`); `--only` leaves out whoever's name does not contain it.
+//! `--options` adds to the URLs of our nodes on Kafka, as in `--options rdkafka.linger.ms=1`.
 //! Each run publishes all messages as fast as it may and ends when the last has been delivered.
 //! Contenders take turns within each repeat, so that whatever else the machine does meets all of
 //! them; the medians are shown. To add one, implement [`Contender`] and list it in its group.
 
 mod jetstream;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod nodes;
 mod redis;
 mod sharded;
@@ -71,11 +74,13 @@ impl Group {
 type Start = fn() -> BoxFuture<'static, Result<Group, Failure>>;
 
 /// All groups, by their names.
-const GROUPS: [(&str, Start); 4] = [
-    ("sharded", || Box::pin(sharded::group())),
+const GROUPS: &[(&str, Start)] = &[
     ("redis", || Box::pin(redis::group())),
+    ("sharded", || Box::pin(sharded::group())),
     ("streams", || Box::pin(streams::group())),
     ("jetstream", || Box::pin(jetstream::group())),
+    #[cfg(feature = "kafka")]
+    ("kafka", || Box::pin(kafka::group())),
 ];
 
 fn main() -> Result<(), Failure> {
@@ -85,7 +90,7 @@ fn main() -> Result<(), Failure> {
     let on = option("--on");
     let chosen = |name: &str| on.as_ref().is_none_or(|on| on == name);
     if !GROUPS.iter().any(|(name, _)| chosen(name)) {
-        let known = GROUPS.map(|(name, _)| name).join(", ");
+        let known = GROUPS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         return Err(format!("--on needs one of {known}").into());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -218,7 +223,7 @@ fn own_cpu() -> Duration {
 fn broker_cpu(processes: &[u32]) -> Duration {
     let time = |process: &u32| {
         let text = fs::read_to_string(format!("/proc/{process}/schedstat")).unwrap_or_default();
-        text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or_default()
+        text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0)
     };
     Duration::from_nanos(processes.iter().map(time).sum())
 }

@@ -15,6 +15,9 @@ use super::{BODY, Contender, Counter, Failure, IN_FLIGHT};
 pub(super) const BARE: (&str, &str) = ("ours, bare", "repair=off&outage=refuse");
 pub(super) const REPAIRED: (&str, &str) = ("ours, repaired", "repair=on");
 
+/// Over a log, as users get it: what that drops is counted.
+pub(super) const COUNTED: (&str, &str) = ("ours, by default", "");
+
 /// Two nodes of a backplane.
 pub(super) struct Nodes {
     name: &'static str,

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 async fn hold() -> Result<(), Box<dyn Error>> {
     let label = std::env::args().nth(1).unwrap_or_default();
     let Some(transport) = Transport::named(&label) else {
-        let labels: Vec<&str> = Transport::ALL.into_iter().map(Transport::label).collect();
+        let labels: Vec<&str> = Transport::ALL.iter().map(|it| it.label()).collect();
         return Err(format!("name a broker: {}", labels.join(", ")).into());
     };
     let medium = transport.start().await.map_err(said)?;

@@ -67,6 +67,14 @@ impl Program {
         file: "nats-server",
         version: "v2.15.",
     };
+    /// Tansu 0.6: speaks Kafka's protocol, and keeps everything in memory.
+    pub const TANSU: Self = Self {
+        what: "Tansu 0.6",
+        variable: "BACKPLANE_TANSU_BIN",
+        folder: "tansu-0.6",
+        file: "tansu",
+        version: "tansu 0.6.",
+    };
 
     /// Finds the program's file.
     ///
@@ -128,7 +136,7 @@ fn search_path() -> Vec<PathBuf> {
 }
 
 /// The first line that the program prints when asked for its version; none if it can't be run.
-fn version_of(program: &Path) -> Option<String> {
+pub(super) fn version_of(program: &Path) -> Option<String> {
     if !program.is_file() {
         return None;
     }

@@ -14,7 +14,7 @@
 //! # }
 //! ```
 //!
-//! [`Redis`] and [`Nats`] hand out a [`Broker`], which is all that a scenario needs to know. Another
+//! [`Redis`], [`Nats`] and [`Tansu`] hand out a [`Broker`], which is all that a scenario needs to know. Another
 //! kind of server joins by implementing [`Server`] and calling [`Broker::launch`].
 //!
 //! The programs come from environment variables, from `.brokers/` at the top of the workspace, or from
@@ -33,6 +33,7 @@ mod redis_cluster;
 mod sentinel;
 mod server;
 mod start;
+mod tansu;
 mod tls;
 
 pub use binaries::Program;
@@ -45,3 +46,4 @@ pub use redis::{Redis, RedisFlavour, RedisOptions};
 pub use redis_cluster::RedisCluster;
 pub use sentinel::{SERVICE, Sentinel};
 pub use server::{Layout, Server, Version};
+pub use tansu::Tansu;

@@ -212,6 +212,18 @@ impl RedisCluster {
         from: usize,
         to: usize,
     ) -> Result<(), BrokerError> {
+        // Otherwise the new owner may take a newer epoch than it knows of, but not than there is, and the old
+        // one's word outweigh its own: in the end, nobody would own the slot.
+        self.until("agree on an epoch", async || {
+            let infos = (0..self.servers.len()).map(async |server| {
+                let info: String = self.ask(server, &cluster("INFO")).await?;
+                let epoch = info.lines().find(|line| line.starts_with("cluster_current_epoch:"));
+                Ok::<_, BrokerError>(epoch.unwrap_or_default().to_owned())
+            });
+            let epochs: BTreeSet<String> = try_join_all(infos).await?.into_iter().collect();
+            Ok(if epochs.len() == 1 { Ok(()) } else { Err(format!("{epochs:?}")) })
+        })
+        .await?;
         let [source, target] = [from, to].map(|number| &self.servers[number].id);
         let set = |slot: u16, state: &str, id: &str| {
             let mut set = cluster("SETSLOT");

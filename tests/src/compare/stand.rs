@@ -16,7 +16,7 @@ use crate::{
 pub struct Stand;
 
 /// Name, what it is, whether it is usual, and the program that it needs.
-const TRANSPORTS: [(&str, &str, bool, Option<Program>); 15] = [
+const TRANSPORTS: &[(&str, &str, bool, Option<Program>)] = &[
     ("memory", "within this process", true, None),
     ("redis7", "Redis 7 Pub/Sub", true, Some(Program::REDIS_7)),
     ("valkey9", "Valkey 9 Pub/Sub", true, Some(Program::VALKEY_9)),
@@ -52,6 +52,8 @@ const TRANSPORTS: [(&str, &str, bool, Option<Program>); 15] = [
         Some(Program::VALKEY_9),
     ),
     ("redis6", "Redis 6.2 Pub/Sub", false, Some(Program::REDIS_6)),
+    #[cfg(feature = "kafka")]
+    (crate::brokers::Tansu::LABEL, "Kafka's protocol on Tansu 0.6", false, Some(Program::TANSU)),
 ];
 
 const LAYERS: [(&str, &str); 3] = [

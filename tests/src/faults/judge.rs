@@ -20,6 +20,8 @@ pub(super) struct Excuses {
     pub(super) exceeds_retention: bool,
     /// The medium itself ends, and with it what it holds.
     pub(super) medium_ends: bool,
+    /// The medium's log ends with it; found afterwards.
+    pub(super) log_ends: bool,
 }
 
 /// What was seen of a transport in one run.
@@ -181,7 +183,7 @@ impl Judgement {
             }
             Delivery::Kept => {
                 self.broken(doubled, "came twice, promised is never");
-                if !excuses.origin_dies && !excuses.exceeds_retention {
+                if !excuses.origin_dies && !excuses.exceeds_retention && !excuses.log_ends {
                     self.broken(lost, "were lost, promised is that what was stored arrives");
                 }
             }
@@ -230,7 +232,7 @@ impl Judgement {
             | SubscriberOutage::Counted
             | SubscriberOutage::Repaired => {}
             SubscriberOutage::CatchesUp => {
-                if !excuses.origin_dies && !excuses.exceeds_retention {
+                if !excuses.origin_dies && !excuses.exceeds_retention && !excuses.log_ends {
                     self.broken(lost, "were lost, promised is to read on");
                 }
             }

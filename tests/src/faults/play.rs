@@ -115,6 +115,7 @@ pub async fn run(
     let views = views(&scene);
     let topics = scene.load.topics;
     let name = scene.medium.name();
+    let forgets = scene.medium.forgets();
     let load = scene.load.clone();
     let Marks { buffered, miscounted, memory, .. } = marks;
     let memory = memory.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -125,6 +126,7 @@ pub async fn run(
     let streams = streams(&views, topics);
     let account = Account::of(&views, &streams);
     let mut excuses = plan.excuses;
+    excuses.log_ends = excuses.medium_ends && forgets;
     excuses.exceeds_retention = exceeded(&options, &views, &streams, load.size);
     let mut judgement = judge(&semantics, &account, &views, &streams, excuses);
     judgement.broken.extend(miscounted.into_values());

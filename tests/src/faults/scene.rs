@@ -60,7 +60,12 @@ impl Plan {
         bytes_per_second: 0,
         least: Duration::ZERO,
         chaos: None,
-        excuses: Excuses { origin_dies: false, exceeds_retention: false, medium_ends: false },
+        excuses: Excuses {
+            origin_dies: false,
+            exceeds_retention: false,
+            medium_ends: false,
+            log_ends: false,
+        },
     };
 
     pub(super) fn wants_proxies(&self) -> bool {

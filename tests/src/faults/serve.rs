@@ -155,6 +155,12 @@ fn connect(url: &str, options: NodeOptions) -> Outcome<Arc<dyn Backplane>> {
             config.node = options;
             Arc::new(config.start()?)
         }
+        #[cfg(feature = "kafka")]
+        "kafka" => {
+            let mut config = backplane_kafka::KafkaConfig::from_url(url)?;
+            config.node = options;
+            Arc::new(config.start()?)
+        }
         other => return Err(Stop::Broken(format!("no node over {other:?} as a process"))),
     })
 }

@@ -32,11 +32,14 @@ pub enum Transport {
     NatsCluster(NatsFlavour),
     /// JetStream on a cluster of three servers that all keep the stream.
     JetStreamCluster(NatsFlavour),
+    /// Kafka's protocol, on Tansu.
+    #[cfg(feature = "kafka")]
+    Tansu,
 }
 
 impl Transport {
     /// All that are compared.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: &[Self] = &[
         Self::Memory,
         Self::Redis(RedisFlavour::Redis7),
         Self::Redis(RedisFlavour::Valkey9),
@@ -50,6 +53,8 @@ impl Transport {
         Self::JetStream(NatsFlavour::Nats2_15),
         Self::NatsCluster(NatsFlavour::Nats2_15),
         Self::JetStreamCluster(NatsFlavour::Nats2_15),
+        #[cfg(feature = "kafka")]
+        Self::Tansu,
     ];
 
     /// The name for tests and command lines: `redis7`.
@@ -80,6 +85,8 @@ impl Transport {
             Self::NatsCluster(NatsFlavour::Nats2_15) => "nats2_15_cluster",
             Self::JetStreamCluster(NatsFlavour::Nats2_9) => "nats2_9_jetstream_cluster",
             Self::JetStreamCluster(NatsFlavour::Nats2_15) => "nats2_15_jetstream_cluster",
+            #[cfg(feature = "kafka")]
+            Self::Tansu => crate::brokers::Tansu::LABEL,
         }
     }
 
@@ -98,7 +105,7 @@ impl Transport {
             "sharded" => Some(Self::Sharded(RedisFlavour::Valkey9)),
             "redis7_sharded" => Some(Self::Sharded(RedisFlavour::Redis7)),
             "redis7_cluster" => Some(Self::Cluster(RedisFlavour::Redis7)),
-            _ => Self::ALL.into_iter().find(|transport| transport.label() == label),
+            _ => Self::ALL.iter().copied().find(|transport| transport.label() == label),
         }
     }
 
@@ -124,6 +131,8 @@ impl Transport {
             Self::JetStreamCluster(flavour) => {
                 Arc::new(NatsFixture::jetstream_cluster(flavour).await?)
             }
+            #[cfg(feature = "kafka")]
+            Self::Tansu => Arc::new(crate::kit::KafkaFixture::tansu().await?),
         })
     }
 }

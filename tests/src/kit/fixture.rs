@@ -54,6 +54,12 @@ pub trait Fixture: Debug + Send + Sync + 'static {
         Err(unable(Control::Stop))
     }
 
+    /// [`Control::Stop`]: whether the log of a medium that keeps one ends with its process. What was stored
+    /// and not read may be lost then, and has to be reported. Default: no.
+    fn forgets(&self) -> bool {
+        false
+    }
+
     /// [`Control::Stop`]: ends the medium without a warning. Provided: [`stop`](Self::stop).
     ///
     /// # Errors

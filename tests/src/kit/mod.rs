@@ -78,6 +78,8 @@ mod stop;
 pub use checker::Checker;
 pub use collect::{Collector, confirmed, fence, publish, up};
 pub use fixture::{Census, Connections, Control, Fixture, Setup};
+#[cfg(feature = "kafka")]
+pub use fixtures::KafkaFixture;
 pub use fixtures::{MemoryFixture, NatsFixture, RedisClusterFixture, RedisFixture};
 pub use layer::Layer;
 pub use random::{Random, SEED, seed};

@@ -211,10 +211,10 @@ pub fn run(subjects: impl IntoIterator<Item = Subject>, scenarios: &[Scenario]) 
 /// ```
 #[macro_export]
 macro_rules! conformance {
-    ($($label:ident => $start:expr),+ $(,)?) => {
+    ($($(#[$gate:meta])* $label:ident => $start:expr),+ $(,)?) => {
         fn main() -> ::std::process::ExitCode {
             use $crate::kit::{Layer, Subject};
-            let transports = [$(Subject::new(stringify!($label), || $start)),+];
+            let transports = [$($(#[$gate])* Subject::new(stringify!($label), || $start)),+];
             $crate::kit::run_all(transports.into_iter().flat_map(|transport| {
                 [Layer::Bare, Layer::Repaired].map(|layer| transport.clone().under(layer))
             }))

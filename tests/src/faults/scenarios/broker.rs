@@ -12,7 +12,8 @@ use crate::{
 
 const STOP: &[Control] = &[Control::Stop];
 const PAUSE: &[Control] = &[Control::Pause];
-const ENDS: Excuses = Excuses { origin_dies: false, exceeds_retention: false, medium_ends: true };
+const ENDS: Excuses =
+    Excuses { origin_dies: false, exceeds_retention: false, medium_ends: true, log_ends: false };
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) fn all() -> Vec<Scenario> {

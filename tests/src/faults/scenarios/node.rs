@@ -9,7 +9,8 @@ use crate::{
 };
 
 const PROCESS: &[Control] = &[Control::Process, Control::Through];
-const DIES: Excuses = Excuses { origin_dies: true, exceeds_retention: false, medium_ends: false };
+const DIES: Excuses =
+    Excuses { origin_dies: true, exceeds_retention: false, medium_ends: false, log_ends: false };
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![

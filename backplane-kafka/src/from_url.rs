@@ -1,0 +1,263 @@
+//! `kafka://` URLs. They may name several servers, which the `url` crate does not read.
+
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use backplane_core::{ConnectError, NodeOptions};
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use crate::config::{Acks, KafkaConfig, Login, Mechanism};
+
+const DEFAULT_PORT: u16 = 9092;
+const OPTIONS: [&str; 10] = [
+    "topic",
+    "partitions",
+    "replication",
+    "age",
+    "acks",
+    "sasl",
+    "ca",
+    "cert",
+    "key",
+    "rdkafka.NAME",
+];
+
+/// What the names of the client library's properties are put behind.
+const PROPERTY: &str = "rdkafka.";
+
+/// Reads a URL. What might be a password is never repeated in an error.
+pub(crate) fn parse(url: &str) -> Result<KafkaConfig, ConnectError> {
+    let parts = url.split_once("://");
+    let (scheme, rest) = parts.ok_or_else(|| invalid("expected kafka://host:port"))?;
+    let mut config = KafkaConfig::default();
+    match scheme.to_ascii_lowercase().as_str() {
+        "kafka" => {}
+        "kafka+ssl" => config.tls = true,
+        _ => {
+            return Err(ConnectError::UnknownScheme {
+                scheme: scheme.to_owned(),
+                known: "kafka:, kafka+ssl:".to_owned(),
+            });
+        }
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    let (login, hosts) = match authority.rsplit_once('@') {
+        Some((login, hosts)) => (Some(login), hosts),
+        None => (None, authority),
+    };
+    let query = rest.strip_prefix('/').unwrap_or(rest);
+    let is_query = query.is_empty() || (query.starts_with('?') && !query.contains('#'));
+    let servers: Result<Vec<String>, _> = hosts.split(',').map(check_server).collect();
+    config.servers = match servers {
+        Ok(servers) if is_query => servers,
+        // A password that is not encoded ends the authority early: its rest is not for display.
+        _ if rest.contains('@') => {
+            return Err(invalid("percent-encode / ? # and @ in user, password and paths"));
+        }
+        Ok(_) => return Err(invalid("nothing but ?option=value may follow the servers")),
+        Err(error) => return Err(error),
+    };
+    config.login = login.map(read_login).transpose()?;
+    Options::read(query, &mut config)?.apply(&mut config)?;
+    Ok(config)
+}
+
+fn read_login(text: &str) -> Result<Login, ConnectError> {
+    let decode = |text| {
+        let decoded = percent_decode_str(text).decode_utf8();
+        let decoded = decoded.map_err(|_| invalid("user or password are not UTF-8"))?;
+        Ok(decoded.into_owned())
+    };
+    match text.split_once(':') {
+        Some((user, password)) if !user.is_empty() => {
+            Ok(Login::new(decode(user)?, decode(password)?))
+        }
+        _ => Err(invalid("before the @ stands user:password, and here is none")),
+    }
+}
+
+/// The options that say something together only.
+#[derive(Default)]
+struct Options {
+    sasl: Option<Mechanism>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+impl Options {
+    fn read(query: &str, config: &mut KafkaConfig) -> Result<Self, ConnectError> {
+        let mut options = Self::default();
+        let query = query.strip_prefix('?').unwrap_or_default();
+        let node = NodeOptions::from_query(query, &OPTIONS, |name, value| {
+            match name {
+                "topic" => value.clone_into(&mut config.topic),
+                "partitions" => config.partitions = number(name, value)?,
+                "replication" => config.replication = Some(number(name, value)?),
+                "age" => config.age = Duration::from_secs(number(name, value)?),
+                "acks" => {
+                    config.acks = match value {
+                        "all" | "-1" => Acks::All,
+                        "1" => Acks::Leader,
+                        _ => return Err(option(name, "use all or 1")),
+                    };
+                }
+                "sasl" => options.sasl = Some(mechanism(value)?),
+                "ca" => config.ca = Some(value.into()),
+                "cert" => options.cert = Some(value.into()),
+                "key" => options.key = Some(value.into()),
+                _ => match name.strip_prefix(PROPERTY) {
+                    Some(property) if !property.is_empty() => {
+                        config.properties.insert(property.to_owned(), value.to_owned());
+                    }
+                    _ => return Ok(false),
+                },
+            }
+            Ok(true)
+        })?;
+        config.node = node;
+        Ok(options)
+    }
+
+    fn apply(self, config: &mut KafkaConfig) -> Result<(), ConnectError> {
+        match (&mut config.login, self.sasl) {
+            (Some(login), Some(mechanism)) => login.mechanism = mechanism,
+            (None, Some(_)) => {
+                return Err(option("sasl", "it needs user:password@ before the servers"));
+            }
+            (_, None) => {}
+        }
+        config.certificate = match (self.cert, self.key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) => return Err(option("cert", "it needs the option key beside it")),
+            (None, Some(_)) => return Err(option("key", "it needs the option cert beside it")),
+        };
+        Ok(())
+    }
+}
+
+fn mechanism(value: &str) -> Result<Mechanism, ConnectError> {
+    match &*value.to_ascii_lowercase() {
+        "plain" => Ok(Mechanism::Plain),
+        "scram-sha-256" => Ok(Mechanism::ScramSha256),
+        "scram-sha-512" => Ok(Mechanism::ScramSha512),
+        _ => Err(option("sasl", "use plain, scram-sha-256 or scram-sha-512")),
+    }
+}
+
+fn number<T: FromStr>(name: &str, value: &str) -> Result<T, ConnectError> {
+    value.parse().map_err(|_| option(name, format!("{value:?} is no number that fits")))
+}
+
+/// A server's host and port: `text`, with the port where it has none.
+pub(crate) fn check_server(text: &str) -> Result<String, ConnectError> {
+    // What follows a colon might be a password whose host was forgotten.
+    let start = text.split(':').next().unwrap_or_default();
+    let wrong = || invalid(format!("{start:?}… is no server: write host or host:port"));
+    // For syntax only: names, IPv4, and IPv6 in brackets.
+    let url = Url::parse(&format!("kafka://{text}")).map_err(|_| wrong())?;
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
+    let port = url.port().unwrap_or(DEFAULT_PORT);
+    let server = format!("{host}:{port}");
+    if (text == host || text == server) && port > 0 { Ok(server) } else { Err(wrong()) }
+}
+
+fn invalid(reason: impl Into<String>) -> ConnectError {
+    ConnectError::Url { reason: reason.into() }
+}
+
+pub(crate) fn option(name: &str, reason: impl Into<String>) -> ConnectError {
+    ConnectError::Option { option: name.to_owned(), reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(url: &str) -> String {
+        parse(url).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn servers_and_ports() {
+        let servers = |url| parse(url).unwrap().servers;
+        assert_eq!(servers("kafka://localhost"), ["localhost:9092"]);
+        assert_eq!(
+            servers("KAFKA://a:1,b,[::1]:3,[::2]/"),
+            ["a:1", "b:9092", "[::1]:3", "[::2]:9092"]
+        );
+        for wrong in [
+            "kafka://",
+            "kafka://a,",
+            "kafka://a:x",
+            "kafka://a:99999",
+            "kafka://a b",
+            "kafka://a:0",
+        ] {
+            assert!(error(wrong).contains("write host or host:port"), "{wrong}: {}", error(wrong));
+        }
+    }
+
+    #[test]
+    fn schemes_and_logins() {
+        assert!(!parse("kafka://a").unwrap().tls && parse("kafka+ssl://a").unwrap().tls);
+        for wrong in ["a:9092", "kafka:a", ""] {
+            assert!(error(wrong).contains("expected kafka://"), "{wrong}");
+        }
+        assert!(error("http://a").contains("use one of kafka:, kafka+ssl:"));
+        let login = |url| parse(url).unwrap().login.unwrap();
+        let plain = login("kafka://a%40b:p%2F%3A%C3%A9@h");
+        assert_eq!((&*plain.user, &*plain.password), ("a@b", "p/:é"));
+        assert_eq!(plain.mechanism, Mechanism::Plain);
+        let scram = login("kafka+ssl://ann:pw@h?sasl=SCRAM-SHA-512");
+        assert_eq!(scram.mechanism, Mechanism::ScramSha512);
+        assert!(error("kafka://h?sasl=plain").contains("needs user:password@"));
+        assert!(error("kafka://a:b@h?sasl=md5").contains("scram-sha-256"));
+        for wrong in ["kafka://@h", "kafka://ann@h", "kafka://:pw@h"] {
+            assert!(error(wrong).contains("user:password"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn everything_else() {
+        let config = parse(
+            "kafka://a?topic=shop&partitions=3&replication=2&age=60&acks=1&ca=/ca&cert=/c&key=/k\
+             &rdkafka.linger.ms=5&name=one",
+        )
+        .unwrap();
+        assert_eq!((&*config.topic, config.partitions), ("shop", 3));
+        assert_eq!((config.replication, config.age.as_secs()), (Some(2), 60));
+        assert_eq!((config.acks, config.ca), (Acks::Leader, Some("/ca".into())));
+        assert_eq!(config.certificate, Some(("/c".into(), "/k".into())));
+        assert_eq!(config.properties["linger.ms"], "5");
+        assert_eq!(config.node.name.as_deref(), Some("one"));
+        assert!(error("kafka://a?cert=/c").contains("needs the option key"));
+        assert!(error("kafka://a?key=/c").contains("needs the option cert"));
+        assert!(error("kafka://a?partitions=many").contains("is no number"));
+        assert!(error("kafka://a?acks=2").contains("use all or 1"));
+        assert!(error("kafka://a?rdkafka.=5").contains("rdkafka.NAME"));
+        assert!(error("kafka://a?topik=x").contains("use topic, partitions"));
+        assert!(error("kafka://a/b?topic=x").contains("nothing but ?option=value"));
+        assert!(error("kafka://a?topic=x#y").contains("nothing but ?option=value"));
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for url in [
+            "kafka://ann:s3/cret@a",
+            "kafka://ann:s3?cret@a",
+            "kafka://ann:s3#cret@a",
+            "kafka://ann:s3cret@a:port",
+            "kafka://ann:s3@cret@a:port",
+            "kafka://ann:s3cret%FF@a",
+            "http://ann:s3cret@a",
+            "kafka://ann:s3cret@a?x=1",
+            "kafka://ann:s3cret",
+            "kafka://s3cret@a",
+        ] {
+            let error = error(url);
+            assert!(!error.contains("s3") && !error.contains("cret"), "{url}: {error}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! TLS, with an end of it in front of Tansu, which starts with no certificate.
+
+#![cfg(feature = "ssl")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer},
+};
+
+/// A certificate that vouches for itself, as PEM, and who accepts TLS with it.
+fn certificate() -> (String, TlsAcceptor) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    (made.cert.pem(), TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Takes connections, ends their TLS, and passes on what is in it.
+async fn relay(listener: TcpListener, acceptor: TlsAcceptor, server: SocketAddr) {
+    let mut carried = JoinSet::new();
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        let acceptor = acceptor.clone();
+        carried.spawn(async move {
+            // One that does not trust the certificate hangs up.
+            let Ok(mut client) = acceptor.accept(client).await else { return };
+            let mut server = TcpStream::connect(server).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        });
+    }
+}
+
+mod tansu {
+    use backplane_core::LinkError;
+    use backplane_tests::brokers::Tansu;
+    use tokio::net::TcpListener;
+
+    use super::{certificate, relay};
+    use crate::common::{Read, down, node, publish, start, topic};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_trusts_the_certificate_is_encrypted_and_who_does_not_is_told() {
+        let (pem, acceptor) = certificate();
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, pem).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let broker = Tansu::behind(address).await.unwrap();
+        tokio::spawn(relay(listener, acceptor, broker.address()));
+
+        let url = format!("kafka+ssl://{address}?ca={}", ca.display());
+        let (here, there) = (node(&url).await, node(&url).await);
+        let (heard, _heard) = Read::on(&here, &topic("tea")).await;
+        publish(&there, &topic("tea"), 0..10).await;
+        assert_eq!(heard.bodies(10).await, (0..10).collect::<Vec<_>>());
+
+        let stranger = start(&format!("kafka+ssl://{address}"));
+        let cause = down(&stranger).await;
+        assert!(matches!(&*cause, LinkError::Tls { .. }), "{cause:?}");
+        let plain = start(&format!("kafka://{address}"));
+        let cause = down(&plain).await;
+        assert!(!matches!(&*cause, LinkError::TimedOut { .. }), "{cause:?}");
+    }
+}
