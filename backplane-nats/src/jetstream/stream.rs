@@ -260,7 +260,8 @@ mod tests {
             |it| it.subjects = vec!["shop.>".to_owned()],
         ];
         enough.into_iter().for_each(|change| assert_eq!(with(change), None));
-        let short: [(fn(&mut Config), &str); 6] = [
+        type Change = fn(&mut Config);
+        let short: [(Change, &str); 6] = [
             (|it| it.storage = StorageType::Memory, "the storage memory, not file"),
             (|it| it.num_replicas = 0, "replicas 0, not 1"),
             (|it| it.max_age = Duration::from_secs(1), "the age 1s, not 3600s"),
