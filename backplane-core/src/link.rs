@@ -75,14 +75,6 @@ pub enum LinkError {
         /// What is denied, and which rule would allow it.
         reason: String,
     },
-    /// The broker is not set up as this transport needs it.
-    #[error("the broker at {address} is not set up as every node needs it: {reason}")]
-    Unfit {
-        /// Host and port as configured.
-        address: String,
-        /// What is missing, and what would give it.
-        reason: String,
-    },
     /// Something answers, but not the protocol of this transport.
     #[error(
         "what listens at {address} is not a usable {expected}: {reason}; check the URL's scheme and port"

@@ -118,7 +118,7 @@ fn ready(topic: &MetadataTopic) -> Found {
 
 fn too_few(config: &KafkaConfig, count: u32) -> LinkError {
     let KafkaConfig { topic, partitions, .. } = config;
-    LinkError::Unfit {
+    LinkError::Unsuitable {
         address: config.servers.join(","),
         reason: format!(
             "the topic {topic} has {count} partitions and not {partitions}: give it more, or all nodes partitions={count}"
@@ -128,7 +128,7 @@ fn too_few(config: &KafkaConfig, count: u32) -> LinkError {
 
 fn create(config: &KafkaConfig, within: Duration) -> Result<(), LinkError> {
     let address = config.servers.join(",");
-    let said = |reason: String| LinkError::Unfit { address: address.clone(), reason };
+    let said = |reason: String| LinkError::Unsuitable { address: address.clone(), reason };
     let admin: AdminClient<DefaultClientContext> =
         client::consumer(config).create().map_err(lost)?;
     let replication = config.replication.map_or(-1, i32::from);

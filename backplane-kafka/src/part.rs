@@ -33,6 +33,8 @@ pub(crate) fn key(topic: &Topic) -> String {
 
 #[cfg(test)]
 mod tests {
+    use backplane_core::RouteKind;
+
     use super::*;
 
     #[test]

@@ -116,7 +116,7 @@ mod tansu {
         }
         let less = start(&format!("{}?partitions=48", broker.url()));
         let cause = down(&less).await;
-        assert!(matches!(&*cause, LinkError::Unfit { .. }), "{cause}");
+        assert!(matches!(&*cause, LinkError::Unsuitable { .. }), "{cause}");
         assert!(cause.to_string().contains("partitions=24"), "{cause}");
     }
 
