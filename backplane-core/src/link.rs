@@ -87,6 +87,14 @@ pub enum LinkError {
         /// What it said instead.
         reason: String,
     },
+    /// The broker is there, but not set up for this.
+    #[error("the broker at {address} cannot be used as it is set up: {reason}")]
+    Unsuitable {
+        /// Host and port as configured.
+        address: String,
+        /// What is wrong with it, and what would be right.
+        reason: String,
+    },
     /// The broker is older than this transport supports.
     #[error(
         "the broker at {address} is {product} {found}; this transport needs {needed} or newer: upgrade it"

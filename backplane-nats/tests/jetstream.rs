@@ -378,7 +378,7 @@ async fn nats2_15_a_stream_that_keeps_less_is_refused() {
     log.create_stream(config).await.unwrap();
     let wants_a_file = start(&url(&broker, ""));
     let cause = down(&wants_a_file).await;
-    assert!(matches!(*cause, LinkError::Unfit { .. }), "{cause:?}");
+    assert!(matches!(*cause, LinkError::Unsuitable { .. }), "{cause:?}");
     assert!(cause.to_string().contains("the storage memory, not file"), "{cause}");
     // It keeps everything for ever, which is more than is asked for; but nothing that is large.
     let node = node(&broker, "storage=memory&age=60&outage=refuse").await;
@@ -393,7 +393,7 @@ async fn nats2_15_a_stream_that_keeps_less_is_refused() {
 async fn nats2_15_a_server_without_jetstream_is_named() {
     let broker = broker(NatsFlavour::Nats2_15).await;
     let cause = down(&start(&url(&broker, ""))).await;
-    assert!(matches!(*cause, LinkError::Unfit { .. }), "{cause:?}");
+    assert!(matches!(*cause, LinkError::Unsuitable { .. }), "{cause:?}");
     assert!(cause.to_string().contains("JetStream"), "{cause}");
 }
 

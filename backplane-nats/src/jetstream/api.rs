@@ -89,7 +89,7 @@ impl Api {
 
     pub(super) fn unsuitable(&self, reason: impl Into<String>) -> LinkError {
         let address = self.connection.notices.address().to_owned();
-        LinkError::Unfit { address, reason: reason.into() }
+        LinkError::Unsuitable { address, reason: reason.into() }
     }
 
     /// What the servers have against something that every node does.

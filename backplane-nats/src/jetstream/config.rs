@@ -25,7 +25,7 @@ const MOST_REPLICAS: u32 = 5;
 ///
 /// The stream is called as the prefix. The first node makes it. Where it is there, it may keep more than is
 /// configured here, but not less: a node does not connect then
-/// ([`LinkError::Unfit`](backplane_core::LinkError::Unfit)). No node ever changes it, so change
+/// ([`LinkError::Unsuitable`](backplane_core::LinkError::Unsuitable)). No node ever changes it, so change
 /// the stream before the configuration to keep more, and the configuration before the stream to keep less.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
