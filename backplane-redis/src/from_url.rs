@@ -55,7 +55,7 @@ pub(crate) fn parse_streams(text: &str) -> Result<StreamsConfig, ConnectError> {
 
 /// Reads a URL of sharded Pub/Sub, which may name several servers.
 pub(crate) fn parse_sharded(text: &str) -> Result<ShardedConfig, ConnectError> {
-    let (text, more) = first_host(text);
+    let (text, more) = first_host(text)?;
     let server = parse_as(&text, &SHARDED, &OPTIONS, |_, _| Ok(false))?;
     let more_servers = more.into_iter().map(|place| {
         let wrong = || bad_url("one of the servers after the first is not written as host:port");
@@ -74,7 +74,7 @@ fn parse_as(
     options: &[&str],
     mut more: impl FnMut(&str, &str) -> Result<bool, ConnectError>,
 ) -> Result<RedisConfig, ConnectError> {
-    let (text, others) = first_host(text);
+    let (text, others) = first_host(text)?;
     let url = Url::parse(&text).map_err(|error| {
         bad_url(&format!(
             "{error}; expected {SHAPE}, with any of @:/?#% in user and password percent-encoded"
@@ -122,13 +122,21 @@ fn parse_as(
 }
 
 /// The URL with the first of its hosts only, as `url` reads no more, and the others.
-fn first_host(text: &str) -> (String, Vec<&str>) {
+fn first_host(text: &str) -> Result<(String, Vec<&str>), ConnectError> {
     let begin = text.find("://").map_or(text.len(), |at| at + 3);
     let end = text[begin..].find(['/', '?', '#']).map_or(text.len(), |at| begin + at);
     let hosts = text[begin..end].rfind('@').map_or(begin, |at| begin + at + 1);
+    // What looks like the login of a second host would be taken for a part of the password.
+    if text[begin..hosts.max(begin + 1) - 1]
+        .split_once('@')
+        .is_some_and(|(_, rest)| !rest.is_empty())
+    {
+        let reason = "there is more than one @ before the hosts: percent-encode it as %40 in user and password, and write each further host as host:port";
+        return Err(bad_url(reason));
+    }
     let mut each = text[hosts..end].split(',');
     let first = each.next().unwrap_or_default();
-    ([&text[..hosts], first, &text[end..]].concat(), each.collect())
+    Ok(([&text[..hosts], first, &text[end..]].concat(), each.collect()))
 }
 
 fn read_sentinels(url: &Url, others: &[&str]) -> Result<Sentinels, ConnectError> {

@@ -14,6 +14,8 @@ use super::{
 /// What a scenario does that excuses a loss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Excuses {
+    /// Nodes meet for the first time while they publish: what one had lost before that has no count.
+    pub(super) meets_first: bool,
     /// A publisher dies with what it has not sent yet.
     pub(super) origin_dies: bool,
     /// More was published during an outage than an origin keeps; found afterwards.
@@ -22,6 +24,16 @@ pub(super) struct Excuses {
     pub(super) medium_ends: bool,
     /// The medium's log ends with it; found afterwards.
     pub(super) log_ends: bool,
+}
+
+impl Excuses {
+    pub(super) const NONE: Self = Self {
+        meets_first: false,
+        origin_dies: false,
+        exceeds_retention: false,
+        medium_ends: false,
+        log_ends: false,
+    };
 }
 
 /// What was seen of a transport in one run.
@@ -194,7 +206,10 @@ impl Judgement {
     /// Losses that are reported, but without the promised count.
     fn uncounted(&mut self, seen: &Seen<'_>, excuses: Excuses) {
         let account = seen.account;
-        let mut without = account.lost_by(Known::Interruption) + account.lost_by(Known::Uncounted);
+        let mut without = account.lost_by(Known::Interruption);
+        if !excuses.meets_first {
+            without += account.lost_by(Known::Uncounted);
+        }
         if !excuses.origin_dies {
             without += account.lost_by(Known::Origin);
         }

@@ -60,12 +60,7 @@ impl Plan {
         bytes_per_second: 0,
         least: Duration::ZERO,
         chaos: None,
-        excuses: Excuses {
-            origin_dies: false,
-            exceeds_retention: false,
-            medium_ends: false,
-            log_ends: false,
-        },
+        excuses: Excuses::NONE,
     };
 
     pub(super) fn wants_proxies(&self) -> bool {

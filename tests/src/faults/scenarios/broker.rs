@@ -12,8 +12,8 @@ use crate::{
 
 const STOP: &[Control] = &[Control::Stop];
 const PAUSE: &[Control] = &[Control::Pause];
-const ENDS: Excuses =
-    Excuses { origin_dies: false, exceeds_retention: false, medium_ends: true, log_ends: false };
+const ENDS: Excuses = Excuses { medium_ends: true, ..Excuses::NONE };
+const COMES_LATE: Excuses = Excuses { meets_first: true, ..ENDS };
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -43,7 +43,7 @@ pub(super) fn all() -> Vec<Scenario> {
             join_storm, { needs: STOP, excuses: ENDS }),
         scenario!("started with the broker down", 2.0 s,
             "nodes start and publish 2 s before the broker is there",
-            broker_comes_late, { needs: STOP, begins_down: true, excuses: ENDS }),
+            broker_comes_late, { needs: STOP, begins_down: true, excuses: COMES_LATE }),
         scenario!("password changed", 3.0 s,
             "the broker's password is changed, and after a second changed back",
             password_changed, { needs: &[Control::Password] }),

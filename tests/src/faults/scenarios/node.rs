@@ -9,8 +9,7 @@ use crate::{
 };
 
 const PROCESS: &[Control] = &[Control::Process, Control::Through];
-const DIES: Excuses =
-    Excuses { origin_dies: true, exceeds_retention: false, medium_ends: false, log_ends: false };
+const DIES: Excuses = Excuses { origin_dies: true, ..Excuses::NONE };
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![

@@ -49,6 +49,7 @@ pub async fn a_slow_stream_says_what_it_dropped(stage: &Stage) -> Outcome {
     // It goes on as if nothing had been.
     send(COUNT).await?;
     expect(&mut slow, Some(COUNT)).await?;
+    quick.has(COUNT as usize + 1, "the last one, at the quick sink").await?;
     ensure!(quick.count() as u64 == COUNT + 1, "the quick sink heard {}", quick.count());
     Ok(())
 }
