@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use async_nats::{Event, ServerError};
@@ -27,6 +28,11 @@ const UNPUBLISHABLE: usize = 4096;
 const SUBSCRIPTION: &str = "Permissions Violation for Subscription to \"";
 const PUBLISH: &str = "Permissions Violation for Publish to \"";
 const TOO_MANY: &str = "maximum subscriptions exceeded";
+
+/// How long ago what is dropped may have been published: its subscription's queue was full, and the server
+/// held more. A probe since then proves nothing, as it has a queue of its own; but were it further behind, the
+/// probe would not have come back in time.
+const BEHIND: Duration = Duration::from_secs(5);
 
 /// What one connection was told.
 #[derive(Debug)]
@@ -157,7 +163,8 @@ impl Notices {
     /// Tells the sinks that messages may have been dropped.
     pub(crate) fn doubted(&self) {
         if let Some(inbound) = &self.inbound {
-            inbound.doubt();
+            let now = Instant::now();
+            inbound.doubt_about(|_| true, now.checked_sub(BEHIND).unwrap_or(now));
         }
     }
 

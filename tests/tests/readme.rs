@@ -1,4 +1,4 @@
-//! The README's tables are what the transports say, and what the latest comparison found.
+//! The README's table of semantics is what the transports say.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,7 +11,6 @@ use backplane_core::{
 use backplane_memory::MemoryConfig;
 use backplane_nats::{JetStreamConfig, NatsConfig};
 use backplane_redis::{RedisConfig, ShardedConfig, StreamsConfig};
-use backplane_tests::compare::Digest;
 
 /// All columns, so with all features.
 #[cfg_attr(not(feature = "kafka"), ignore = "the table has a column for Kafka")]
@@ -28,13 +27,6 @@ async fn the_table_of_semantics_is_current() {
         ("Kafka", backplane_kafka::KafkaConfig::default().start().unwrap().semantics()),
     ];
     stands_in_the_readme("semantics", &table(&columns));
-}
-
-/// `compare --transports all --layers bare,repaired --digest tests/digest.json` makes it anew.
-#[test]
-fn the_table_of_figures_is_that_of_the_latest_comparison() {
-    let digest = Path::new(env!("CARGO_MANIFEST_DIR")).join("digest.json");
-    stands_in_the_readme("figures", &Digest::read(&digest).unwrap().markdown());
 }
 
 fn stands_in_the_readme(name: &str, expected: &str) {

@@ -205,7 +205,7 @@ pub async fn a_flood_of_garbage_does_not_stall(stage: &Stage) -> Outcome {
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let load =
         tokio::spawn(
-            async move { publisher.keep_publishing(Duration::from_millis(1), stopped).await },
+            async move { publisher.keep_publishing(Duration::from_millis(5), stopped).await },
         );
     let mut random = stage.random();
     for number in 1..=COUNT {
