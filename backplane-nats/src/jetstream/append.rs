@@ -158,7 +158,10 @@ impl Appender {
     fn fate(&self, error: &PublishError) -> Result<Fate, LinkError> {
         let own = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
         match (error.kind(), own) {
-            (PublishErrorKind::BrokenPipe, _) => Err(self.api.connection.notices.lost()),
+            // The latter is how the client library says that it ended before it took the message.
+            (PublishErrorKind::BrokenPipe, _) | (PublishErrorKind::Other, None) => {
+                Err(self.api.connection.notices.lost())
+            }
             (PublishErrorKind::TimedOut, _) => Err(self.api.timed_out()),
             (PublishErrorKind::StreamNotFound, _) => Ok(Fate::NotTaken),
             (_, Some(own)) if passes(own) => Ok(Fate::NotTaken),
