@@ -238,9 +238,9 @@ async fn publish_in_the_end(node: &Node, topic: &Topic, body: u32) {
 }
 
 /// The answers to what is stored get lost; so it is written again.
-#[ignore = "once in ten runs another message is on its way when answers are held back, and nothing of the first batch comes"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats2_15_what_is_written_again_is_stored_once() {
+    const ALL: u32 = 12_000;
     let broker = server().await;
     let topics: Vec<Topic> = (0..40).map(|number| topic(&number.to_string())).collect();
     let mut config = JetStreamConfig::from_url(&url(&broker, "")).unwrap();
@@ -254,23 +254,22 @@ async fn nats2_15_what_is_written_again_is_stored_once() {
     config.servers.node.probe_every = Duration::from_secs(600);
     let sender = config.start().unwrap();
     up(&sender).await;
-    publish(&sender, &topics[0], 0..1).await;
-    assert_eq!(number(&message(&mut heard).await), 0);
-    proxy.hold(&[Direction::ToNode]);
-    for body in 1..1200 {
+    for body in 0..ALL {
         let envelope = Envelope::new(topics[body as usize % 40].clone(), body.to_string());
         drop(sender.try_publish(envelope).unwrap());
     }
-    // What comes here is stored: a part of the first batch, at least.
-    let mut got = HashSet::from([0, number(&message(&mut heard).await)]);
+    // Whatever else it had to say stood before these, and is answered: one of their batches is on its way,
+    // and the next one is stored without an answer in any case.
+    let mut got = HashSet::from([number(&message(&mut heard).await)]);
+    proxy.hold(&[Direction::ToNode]);
     proxy.reset(Which::All);
     proxy.heal();
-    while got.len() < 1200 {
+    while got.len() < ALL as usize {
         assert!(got.insert(number(&message(&mut heard).await)));
     }
     up(&sender).await;
     assert!(sender.stats().connections >= 2, "it was connected only once");
-    publish(&sender, &topics[0], 1200..1201).await;
+    publish(&sender, &topics[0], ALL..ALL + 1).await;
     // Had the server not known again what was written twice, the reader would have had to.
     assert_eq!(reader.stats().doubled, 0);
 }
