@@ -240,7 +240,8 @@ async fn publish_in_the_end(node: &Node, topic: &Topic, body: u32) {
 /// The answers to what is stored get lost; so it is written again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats2_15_what_is_written_again_is_stored_once() {
-    const ALL: u32 = 12_000;
+    const ROUNDS: u32 = 12;
+    const EACH: u32 = 6_000;
     let broker = server().await;
     let topics: Vec<Topic> = (0..40).map(|number| topic(&number.to_string())).collect();
     let mut config = JetStreamConfig::from_url(&url(&broker, "")).unwrap();
@@ -254,22 +255,25 @@ async fn nats2_15_what_is_written_again_is_stored_once() {
     config.servers.node.probe_every = Duration::from_secs(600);
     let sender = config.start().unwrap();
     up(&sender).await;
-    for body in 0..ALL {
-        let envelope = Envelope::new(topics[body as usize % 40].clone(), body.to_string());
-        drop(sender.try_publish(envelope).unwrap());
-    }
-    // Whatever else it had to say stood before these, and is answered: one of their batches is on its way,
-    // and the next one is stored without an answer in any case.
-    let mut got = HashSet::from([number(&message(&mut heard).await)]);
-    proxy.hold(&[Direction::ToNode]);
-    proxy.reset(Which::All);
-    proxy.heal();
-    while got.len() < ALL as usize {
+    let mut got = HashSet::new();
+    for round in 0..ROUNDS {
+        for body in round * EACH..(round + 1) * EACH {
+            let envelope = Envelope::new(topics[body as usize % 40].clone(), body.to_string());
+            drop(sender.try_publish(envelope).unwrap());
+        }
+        // Whatever else it had to say stood before these, and is answered. Of these, some batch is on its
+        // way; a part of it may be stored, and its answer is lost.
         assert!(got.insert(number(&message(&mut heard).await)));
+        proxy.hold(&[Direction::ToNode]);
+        proxy.reset(Which::All);
+        proxy.heal();
+        while got.len() < ((round + 1) * EACH) as usize {
+            assert!(got.insert(number(&message(&mut heard).await)));
+        }
+        up(&sender).await;
     }
-    up(&sender).await;
     assert!(sender.stats().connections >= 2, "it was connected only once");
-    publish(&sender, &topics[0], ALL..ALL + 1).await;
+    publish(&sender, &topics[0], ROUNDS * EACH..ROUNDS * EACH + 1).await;
     // Had the server not known again what was written twice, the reader would have had to.
     assert_eq!(reader.stats().doubled, 0);
 }
