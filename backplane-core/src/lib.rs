@@ -48,6 +48,7 @@
 //! waits or is refused, as [`Outage`] says.
 
 mod backplane;
+mod broker_url;
 pub mod chaos;
 mod codec;
 mod envelope;
@@ -71,6 +72,7 @@ pub mod wire;
 pub use bytesize::ByteSize;
 
 pub use backplane::{Backplane, Flushed};
+pub use broker_url::{BrokerUrl, Server};
 pub use envelope::Envelope;
 pub use error::{CloseError, ConnectError, PublishError, SubscribeError};
 pub use event::{Event, Gap, Sink};

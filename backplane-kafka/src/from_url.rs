@@ -1,10 +1,9 @@
-//! `kafka://` URLs. They may name several servers, which the `url` crate does not read.
+//! `kafka://` URLs.
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use backplane_core::{ConnectError, NodeOptions};
+use backplane_core::{BrokerUrl, ConnectError, NodeOptions, Server};
 use percent_encoding::percent_decode_str;
-use url::Url;
 
 use crate::config::{Acks, KafkaConfig, Login, Mechanism};
 
@@ -27,39 +26,22 @@ const PROPERTY: &str = "rdkafka.";
 
 /// Reads a URL. What might be a password is never repeated in an error.
 pub(crate) fn parse(url: &str) -> Result<KafkaConfig, ConnectError> {
-    let parts = url.split_once("://");
-    let (scheme, rest) = parts.ok_or_else(|| invalid("expected kafka://host:port"))?;
+    let url = BrokerUrl::parse(url)?;
     let mut config = KafkaConfig::default();
-    match scheme.to_ascii_lowercase().as_str() {
+    match url.scheme.as_str() {
         "kafka" => {}
         "kafka+ssl" => config.tls = true,
         _ => {
-            return Err(ConnectError::UnknownScheme {
-                scheme: scheme.to_owned(),
-                known: "kafka:, kafka+ssl:".to_owned(),
-            });
+            let known = "kafka:, kafka+ssl:".to_owned();
+            return Err(ConnectError::UnknownScheme { scheme: url.scheme, known });
         }
     }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, rest) = rest.split_at(end);
-    let (login, hosts) = match authority.rsplit_once('@') {
-        Some((login, hosts)) => (Some(login), hosts),
-        None => (None, authority),
-    };
-    let query = rest.strip_prefix('/').unwrap_or(rest);
-    let is_query = query.is_empty() || (query.starts_with('?') && !query.contains('#'));
-    let servers: Result<Vec<String>, _> = hosts.split(',').map(check_server).collect();
-    config.servers = match servers {
-        Ok(servers) if is_query => servers,
-        // A password that is not encoded ends the authority early: its rest is not for display.
-        _ if rest.contains('@') => {
-            return Err(invalid("percent-encode / ? # and @ in user, password and paths"));
-        }
-        Ok(_) => return Err(invalid("nothing but ?option=value may follow the servers")),
-        Err(error) => return Err(error),
-    };
-    config.login = login.map(read_login).transpose()?;
-    Options::read(query, &mut config)?.apply(&mut config)?;
+    if !url.path.is_empty() {
+        return Err(invalid("nothing but ?option=value may follow the servers"));
+    }
+    config.servers = url.servers(DEFAULT_PORT)?.iter().map(Server::to_string).collect();
+    config.login = url.login.map(read_login).transpose()?;
+    Options::read(url.query, &mut config)?.apply(&mut config)?;
     Ok(config)
 }
 
@@ -88,7 +70,6 @@ struct Options {
 impl Options {
     fn read(query: &str, config: &mut KafkaConfig) -> Result<Self, ConnectError> {
         let mut options = Self::default();
-        let query = query.strip_prefix('?').unwrap_or_default();
         let node = NodeOptions::from_query(query, &OPTIONS, |name, value| {
             match name {
                 "topic" => value.clone_into(&mut config.topic),
@@ -150,17 +131,9 @@ fn number<T: FromStr>(name: &str, value: &str) -> Result<T, ConnectError> {
     value.parse().map_err(|_| option(name, format!("{value:?} is no number that fits")))
 }
 
-/// A server's host and port: `text`, with the port where it has none.
-pub(crate) fn check_server(text: &str) -> Result<String, ConnectError> {
-    // What follows a colon might be a password whose host was forgotten.
-    let start = text.split(':').next().unwrap_or_default();
-    let wrong = || invalid(format!("{start:?}… is no server: write host or host:port"));
-    // For syntax only: names, IPv4, and IPv6 in brackets.
-    let url = Url::parse(&format!("kafka://{text}")).map_err(|_| wrong())?;
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
-    let port = url.port().unwrap_or(DEFAULT_PORT);
-    let server = format!("{host}:{port}");
-    if (text == host || text == server) && port > 0 { Ok(server) } else { Err(wrong()) }
+/// A server with its port.
+pub(crate) fn check_server(text: &str) -> Result<Server, ConnectError> {
+    Server::parse(text, DEFAULT_PORT)
 }
 
 fn invalid(reason: impl Into<String>) -> ConnectError {
@@ -203,7 +176,7 @@ mod tests {
     fn schemes_and_logins() {
         assert!(!parse("kafka://a").unwrap().tls && parse("kafka+ssl://a").unwrap().tls);
         for wrong in ["a:9092", "kafka:a", ""] {
-            assert!(error(wrong).contains("expected kafka://"), "{wrong}");
+            assert!(error(wrong).contains("expected scheme://"), "{wrong}");
         }
         assert!(error("http://a").contains("use one of kafka:, kafka+ssl:"));
         let login = |url| parse(url).unwrap().login.unwrap();
@@ -239,7 +212,7 @@ mod tests {
         assert!(error("kafka://a?rdkafka.=5").contains("rdkafka.NAME"));
         assert!(error("kafka://a?topik=x").contains("use topic, partitions"));
         assert!(error("kafka://a/b?topic=x").contains("nothing but ?option=value"));
-        assert!(error("kafka://a?topic=x#y").contains("nothing but ?option=value"));
+        assert!(error("kafka://a?topic=x#y").contains("%23"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, ReconnectToServer, ServerAddr, rustls};
-use backplane_core::LinkError;
+use backplane_core::{LinkError, Server};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -19,7 +19,6 @@ use tokio::{
 use crate::{
     config::{Login, NatsConfig, Tls},
     error, files,
-    from_url::Server,
     notices::Notices,
     thread::Thread,
 };

@@ -1,13 +1,8 @@
 use std::{fmt, path::PathBuf};
 
-use backplane_core::{ConnectError, Node, NodeOptions, wire::Wire};
+use backplane_core::{ConnectError, Node, NodeOptions, Server, wire::Wire};
 
-use crate::{
-    connection::Servers,
-    files,
-    from_url::{self, Server},
-    pubsub::PubSubWire,
-};
+use crate::{connection::Servers, files, from_url, pubsub::PubSubWire};
 
 /// The longest prefix, in bytes: as long as a hub's name.
 pub(crate) const LONGEST_PREFIX: usize = backplane_core::LONGEST_HUB;
@@ -74,7 +69,7 @@ pub enum Tls {
 impl Default for NatsConfig {
     fn default() -> Self {
         Self {
-            servers: vec![Server::default().to_string()],
+            servers: vec!["127.0.0.1:4222".to_owned()],
             login: Login::default(),
             tls: Tls::default(),
             ca: None,
@@ -143,7 +138,7 @@ impl NatsConfig {
     fn check(&self) -> Result<Vec<Server>, ConnectError> {
         check_prefix(&self.prefix)?;
         let servers: Vec<Server> =
-            self.servers.iter().map(|server| server.parse()).collect::<Result<_, _>>()?;
+            self.servers.iter().map(|it| from_url::server(it)).collect::<Result<_, _>>()?;
         if servers.is_empty() {
             return Err(ConnectError::Url { reason: "it names no server".to_owned() });
         }

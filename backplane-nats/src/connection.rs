@@ -10,13 +10,13 @@ use std::{
 };
 
 use async_nats::{Client, Subscriber, connection::State};
-use backplane_core::{LinkError, wire::Inbound};
+use backplane_core::{LinkError, Server, wire::Inbound};
 use futures_util::StreamExt;
 use tokio::sync::oneshot;
 
 use crate::{
-    client, config::NatsConfig, fence::Fences, from_url::Server, notices::Notices,
-    subject::Subjects, thread::Thread,
+    client, config::NatsConfig, fence::Fences, from_url, notices::Notices, subject::Subjects,
+    thread::Thread,
 };
 
 /// The servers of one cluster, one of which a node uses at a time.
@@ -67,7 +67,7 @@ impl Servers {
     /// The other servers of the cluster that this is a connection to one of.
     pub(crate) fn others(&self, connection: &Connection) -> Vec<Server> {
         let urls = connection.client.server_info().connect_urls;
-        let servers = urls.iter().filter_map(|address| address.parse::<Server>().ok());
+        let servers = urls.iter().filter_map(|address| from_url::server(address).ok());
         servers.filter(|server| server.to_string() != connection.notices.address()).collect()
     }
 
@@ -91,7 +91,7 @@ impl Servers {
 
     fn hear_of(&self, addresses: &[String]) {
         // What cannot be read cannot be connected to.
-        let others = addresses.iter().filter_map(|address| address.parse().ok());
+        let others = addresses.iter().filter_map(|address| from_url::server(address).ok());
         let others = others.filter(|server| !self.named.contains(server)).collect();
         *self.announced.lock().unwrap_or_else(PoisonError::into_inner) = others;
     }

@@ -1,10 +1,9 @@
-//! `nats://` URLs. They may name several servers, which the `url` crate does not read.
+//! `nats://` URLs.
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use backplane_core::{ByteSize, ConnectError, NodeOptions};
+use backplane_core::{BrokerUrl, ByteSize, ConnectError, NodeOptions, Server};
 use percent_encoding::percent_decode_str;
-use url::Url;
 
 use crate::{
     JetStreamConfig, Storage,
@@ -17,24 +16,24 @@ const LOG_OPTIONS: [&str; 6] = ["parts", "storage", "replicas", "age", "entries"
 
 /// Reads a URL. What might be a password is never repeated in an error.
 pub(crate) fn parse(url: &str) -> Result<NatsConfig, ConnectError> {
-    let (scheme, rest) = scheme(url)?;
+    let url = BrokerUrl::parse(url)?;
     let mut config = NatsConfig::default();
-    match scheme.to_ascii_lowercase().as_str() {
+    match url.scheme.as_str() {
         "nats" => {}
         "tls" => config.tls = Tls::Required,
-        _ => return Err(unknown(scheme, "nats:, tls:")),
+        _ => return Err(unknown(url.scheme, "nats:, tls:")),
     }
-    read(rest, &OPTIONS)?.apply(&mut config)?;
+    read(&url, &OPTIONS)?.apply(&mut config)?;
     Ok(config)
 }
 
 /// Reads a URL of a stream.
 pub(crate) fn parse_jetstream(url: &str) -> Result<JetStreamConfig, ConnectError> {
-    let (scheme, rest) = scheme(url)?;
-    if !scheme.eq_ignore_ascii_case("nats+jetstream") {
-        return Err(unknown(scheme, "nats+jetstream:"));
+    let url = BrokerUrl::parse(url)?;
+    if url.scheme != "nats+jetstream" {
+        return Err(unknown(url.scheme, "nats+jetstream:"));
     }
-    let mut parsed = read(rest, &[&OPTIONS[..], &LOG_OPTIONS[..]].concat())?;
+    let mut parsed = read(&url, &[&OPTIONS[..], &LOG_OPTIONS[..]].concat())?;
     let log = std::mem::take(&mut parsed.options.log);
     let mut config = JetStreamConfig::default();
     parsed.apply(&mut config.servers)?;
@@ -42,12 +41,8 @@ pub(crate) fn parse_jetstream(url: &str) -> Result<JetStreamConfig, ConnectError
     Ok(config)
 }
 
-fn scheme(url: &str) -> Result<(&str, &str), ConnectError> {
-    url.split_once("://").ok_or_else(|| invalid("expected nats://host:port"))
-}
-
-fn unknown(scheme: &str, known: &str) -> ConnectError {
-    ConnectError::UnknownScheme { scheme: scheme.to_owned(), known: known.to_owned() }
+fn unknown(scheme: String, known: &str) -> ConnectError {
+    ConnectError::UnknownScheme { scheme, known: known.to_owned() }
 }
 
 /// What stands behind the scheme.
@@ -65,28 +60,13 @@ impl Parsed {
     }
 }
 
-fn read(rest: &str, known: &[&'static str]) -> Result<Parsed, ConnectError> {
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, rest) = rest.split_at(end);
-    let (login, hosts) = match authority.rsplit_once('@') {
-        Some((login, hosts)) => (Some(login), hosts),
-        None => (None, authority),
-    };
-    let query = rest.strip_prefix('/').unwrap_or(rest);
-    let is_query = query.is_empty() || (query.starts_with('?') && !query.contains('#'));
-    let servers: Result<Vec<Server>, _> = hosts.split(',').map(Server::from_str).collect();
-    let servers = match servers {
-        Ok(servers) if is_query => servers,
-        // A password that is not encoded ends the authority early: its rest is not for display.
-        _ if rest.contains('@') => {
-            return Err(invalid("percent-encode / ? # and @ in user, password, token and paths"));
-        }
-        Ok(_) => return Err(invalid("nothing but ?option=value may follow the servers")),
-        Err(error) => return Err(error),
-    };
-    let login = login.map(read_login).transpose()?;
-    let options = Options::read(query, known)?;
-    Ok(Parsed { servers, login, options })
+fn read(url: &BrokerUrl<'_>, known: &[&'static str]) -> Result<Parsed, ConnectError> {
+    if !url.path.is_empty() {
+        return Err(invalid("nothing but ?option=value may follow the servers"));
+    }
+    let login = url.login.map(read_login).transpose()?;
+    let options = Options::read(url.query, known)?;
+    Ok(Parsed { servers: url.servers(DEFAULT_PORT)?, login, options })
 }
 
 fn read_login(text: &str) -> Result<Login, ConnectError> {
@@ -165,7 +145,6 @@ fn number<T: FromStr>(
 impl Options {
     fn read(query: &str, known: &[&'static str]) -> Result<Self, ConnectError> {
         let mut options = Self::default();
-        let query = query.strip_prefix('?').unwrap_or_default();
         options.node = NodeOptions::from_query(query, known, |option, value| {
             if !known.contains(&option) {
                 return Ok(false);
@@ -225,40 +204,9 @@ impl Options {
     }
 }
 
-/// A server's host and port.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Server {
-    host: String,
-    port: u16,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self { host: "127.0.0.1".to_owned(), port: DEFAULT_PORT }
-    }
-}
-
-impl FromStr for Server {
-    type Err = ConnectError;
-
-    fn from_str(text: &str) -> Result<Self, ConnectError> {
-        // What follows a colon might be a password whose host was forgotten.
-        let start = text.split(':').next().unwrap_or_default();
-        let wrong = || invalid(format!("{start:?}… is no server: write host or host:port"));
-        // For syntax only: names, IPv4, and IPv6 in brackets.
-        let url = Url::parse(&format!("nats://{text}")).map_err(|_| wrong())?;
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
-        let port = url.port().unwrap_or(DEFAULT_PORT);
-        let server = Self { host: host.to_owned(), port };
-        let is_all = text == host || text == server.to_string();
-        if is_all && port > 0 { Ok(server) } else { Err(wrong()) }
-    }
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
+/// A server, with the port of NATS where it names none.
+pub(crate) fn server(text: &str) -> Result<Server, ConnectError> {
+    Server::parse(text, DEFAULT_PORT)
 }
 
 fn invalid(reason: impl Into<String>) -> ConnectError {
@@ -299,7 +247,7 @@ mod tests {
         assert_eq!(parse("nats://a?tls=required").unwrap().tls, Tls::Required);
         assert_eq!(parse("tls://a?tls=first").unwrap().tls, Tls::First);
         for wrong in ["a:4222", "nats:a", ""] {
-            assert!(error(wrong).contains("expected nats://"), "{wrong}");
+            assert!(error(wrong).contains("expected scheme://"), "{wrong}");
         }
         assert!(error("http://a").contains("use one of nats:, tls:"), "{}", error("http://a"));
     }
@@ -360,7 +308,7 @@ mod tests {
         assert!(error("nats://a?prefix=").contains("no value"));
         assert!(error("nats://a?prefix=x&prefix=y").contains("twice"));
         assert!(error("nats://a/b?prefix=x").contains("nothing but ?option=value"));
-        assert!(error("nats://a?prefix=x#y").contains("nothing but ?option=value"));
+        assert!(error("nats://a?prefix=x#y").contains("%23"));
     }
 
     #[test]

@@ -1,8 +1,7 @@
 use std::time::Duration;
 
-use backplane_core::{ConnectError, NodeOptions};
+use backplane_core::{BrokerUrl, ConnectError, NodeOptions};
 use percent_encoding::percent_decode_str;
-use url::{Host, Url};
 
 use crate::{
     Protocol, RedisConfig, Sentinels, ShardedConfig, StreamsConfig,
@@ -55,33 +54,34 @@ pub(crate) fn parse_streams(text: &str) -> Result<StreamsConfig, ConnectError> {
 
 /// Reads a URL of sharded Pub/Sub, which may name several servers.
 pub(crate) fn parse_sharded(text: &str) -> Result<ShardedConfig, ConnectError> {
-    let (text, more) = first_host(text)?;
-    let server = parse_as(&text, &SHARDED, &OPTIONS, |_, _| Ok(false))?;
-    let more_servers = more.into_iter().map(|place| {
-        let wrong = || bad_url("one of the servers after the first is not written as host:port");
-        let url = Url::parse(&format!("redis://{place}")).map_err(|_| wrong())?;
-        if !url.username().is_empty() || !url.path().is_empty() {
-            return Err(wrong());
-        }
-        Ok((host(&url, SHAPE).map_err(|_| wrong())?, url.port().unwrap_or(DEFAULT_PORT)))
-    });
-    Ok(ShardedConfig { server, more_servers: more_servers.collect::<Result<_, _>>()? })
+    let (server, more_servers) = parse_all(text, &SHARDED, &OPTIONS, |_, _| Ok(false))?;
+    Ok(ShardedConfig { server, more_servers })
 }
 
+/// Reads a URL that names one server, or its sentinels.
 fn parse_as(
     text: &str,
     schemes: &Schemes,
     options: &[&str],
-    mut more: impl FnMut(&str, &str) -> Result<bool, ConnectError>,
+    more: impl FnMut(&str, &str) -> Result<bool, ConnectError>,
 ) -> Result<RedisConfig, ConnectError> {
-    let (text, others) = first_host(text)?;
-    let url = Url::parse(&text).map_err(|error| {
-        bad_url(&format!(
-            "{error}; expected {SHAPE}, with any of @:/?#% in user and password percent-encoded"
-        ))
-    })?;
+    match parse_all(text, schemes, options, more)? {
+        (config, others) if others.is_empty() => Ok(config),
+        // Servers of which each knows nothing of the others are no cluster.
+        _ => Err(bad_url(&format!("it names several servers; expected {SHAPE}"))),
+    }
+}
+
+/// Reads a URL, with the servers after the first.
+fn parse_all(
+    text: &str,
+    schemes: &Schemes,
+    options: &[&str],
+    mut more: impl FnMut(&str, &str) -> Result<bool, ConnectError>,
+) -> Result<(RedisConfig, Vec<(String, u16)>), ConnectError> {
+    let url = BrokerUrl::parse(text)?;
     let Schemes { at, sentinel } = schemes;
-    let (sentinels, [_, tls]) = match (url.scheme(), sentinel) {
+    let (sentinels, [_, tls]) = match (url.scheme.as_str(), sentinel) {
         (scheme, _) if at.contains(&scheme) => (false, at),
         (scheme, Some(sentinel)) if sentinel.contains(&scheme) => (true, sentinel),
         (scheme, _) => {
@@ -92,85 +92,50 @@ fn parse_as(
             });
         }
     };
-    let mut config = RedisConfig {
-        user: Some(decode(url.username())?).filter(|user| !user.is_empty()),
-        password: url.password().map(decode).transpose()?,
-        ..RedisConfig::default()
-    };
-    if url.scheme() == *tls {
+    let mut config = RedisConfig::default();
+    if let Some(login) = url.login {
+        let (user, password) = match login.split_once(':') {
+            Some((user, password)) => (user, Some(password)),
+            None => (login, None),
+        };
+        config.user = Some(decode(user)?).filter(|user| !user.is_empty());
+        config.password = password.map(decode).transpose()?;
+    }
+    if url.scheme == *tls {
         encrypt(&mut config)?;
     }
+    let port = if sentinels { SENTINEL_PORT } else { DEFAULT_PORT };
+    let mut servers: Vec<(String, u16)> =
+        url.servers(port)?.into_iter().map(|it| (it.host, it.port)).collect();
     if sentinels {
-        config.sentinels = Some(read_sentinels(&url, &others)?);
+        let servers = std::mem::take(&mut servers);
+        config.sentinels = Some(Sentinels::new(service(url.path)?, servers));
     } else {
-        if !others.is_empty() {
-            return Err(bad_url(&format!("it names several hosts; expected {SHAPE}")));
-        }
-        config.host = host(&url, SHAPE)?;
-        config.port = url.port().unwrap_or(DEFAULT_PORT);
-        check_database(&url)?;
+        (config.host, config.port) = servers.remove(0); // there is at least one
+        check_database(url.path)?;
     }
-    if url.fragment().is_some() {
-        return Err(bad_url("nothing may follow a #; percent-encode it as %23 where it is meant"));
-    }
-    let query = url.query().unwrap_or_default();
     let options = [options, if sentinels { &OF_SENTINELS } else { &[] }].concat();
-    config.node = NodeOptions::from_query(query, &options, |option, value| {
+    config.node = NodeOptions::from_query(url.query, &options, |option, value| {
         Ok(set(&mut config, option, value)? || more(option, value)?)
     })?;
-    Ok(config)
+    Ok((config, servers))
 }
 
-/// The URL with the first of its hosts only, as `url` reads no more, and the others.
-fn first_host(text: &str) -> Result<(String, Vec<&str>), ConnectError> {
-    let begin = text.find("://").map_or(text.len(), |at| at + 3);
-    let end = text[begin..].find(['/', '?', '#']).map_or(text.len(), |at| begin + at);
-    let hosts = text[begin..end].rfind('@').map_or(begin, |at| begin + at + 1);
-    // What looks like the login of a second host would be taken for a part of the password.
-    if text[begin..hosts.max(begin + 1) - 1]
-        .split_once('@')
-        .is_some_and(|(_, rest)| !rest.is_empty())
-    {
-        let reason = "there is more than one @ before the hosts: percent-encode it as %40 in user and password, and write each further host as host:port";
-        return Err(bad_url(reason));
-    }
-    let mut each = text[hosts..end].split(',');
-    let first = each.next().unwrap_or_default();
-    Ok(([&text[..hosts], first, &text[end..]].concat(), each.collect()))
-}
-
-fn read_sentinels(url: &Url, others: &[&str]) -> Result<Sentinels, ConnectError> {
-    let mut servers = vec![(host(url, SENTINEL_SHAPE)?, url.port().unwrap_or(SENTINEL_PORT))];
-    for other in others {
-        let wrong = |error: &dyn std::fmt::Display| {
-            bad_url(&format!("a sentinel cannot be read: {error}; expected {SENTINEL_SHAPE}"))
-        };
-        let other = Url::parse(&format!("redis://{other}")).map_err(|error| wrong(&error))?;
-        servers.push((host(&other, SENTINEL_SHAPE)?, other.port().unwrap_or(SENTINEL_PORT)));
-    }
-    let service = decode(url.path().trim_matches('/'))?;
+fn service(path: &str) -> Result<String, ConnectError> {
+    let service = decode(path.trim_end_matches('/'))?;
     if service.is_empty() || service.contains('/') {
         let reason = "behind the sentinels stands what they call the service, once";
         return Err(bad_url(&format!("{reason}; expected {SENTINEL_SHAPE}")));
     }
-    Ok(Sentinels::new(service, servers))
-}
-
-fn host(url: &Url, shape: &str) -> Result<String, ConnectError> {
-    match url.host() {
-        Some(Host::Ipv6(address)) => Ok(address.to_string()),
-        Some(host) if !host.to_string().is_empty() => Ok(host.to_string()),
-        _ => Err(bad_url(&format!("it names no host; expected {shape}"))),
-    }
+    Ok(service)
 }
 
 /// Pub/sub has no databases, but a URL that other clients share may name one.
-fn check_database(url: &Url) -> Result<(), ConnectError> {
-    let database = url.path().trim_matches('/');
-    if !database.chars().all(|digit| digit.is_ascii_digit()) {
-        return Err(bad_url("the path is not a database number; pub/sub needs none, leave it out"));
+fn check_database(path: &str) -> Result<(), ConnectError> {
+    if path.trim_end_matches('/').chars().all(|digit| digit.is_ascii_digit()) {
+        return Ok(());
     }
-    Ok(())
+    Err(bad_url("the path is not a database number; pub/sub needs none, leave it out"))
 }
 
 /// Whether there is such an option.
@@ -299,22 +264,21 @@ mod tests {
     #[test]
     fn bad_urls_say_what_is_wrong_and_keep_the_password() {
         let cases = [
-            ("localhost:6379", "localhost"), // a scheme, as URLs go
-            ("redis", "without a base"),
-            ("redis:host", "no host"),
-            ("redis://", "no host"),
-            ("redis:///0", "no host"),
-            ("redis://u:s3cret@/0", "host"),
-            ("redis://u:s3cret@host:99999", "port"),
-            ("redis://u:s3cr#et@host", "percent-encoded"),
+            ("localhost:6379", "scheme://host"),
+            ("redis:host", "scheme://host"),
+            ("redis://", "host:port"),
+            ("redis:///0", "host:port"),
+            ("redis://u:s3cret@/0", "host:port"),
+            ("redis://u:s3cret@host:99999", "host:port"),
+            ("redis://u:s3cr#et@host", "percent-encode"),
             ("redis://u:s3cret@host/orders", "database number"),
             ("redis://u:s3cret@host/0/1", "database number"),
             ("redis://u:s3cret@host#tls", "#"),
-            ("redis://u:s3cret@host,other", "several hosts"),
+            ("redis://u:s3cret@host,other", "several servers"),
             ("redis+sentinel://u:s3cret@host,other", "the service"),
             ("redis+sentinel://u:s3cret@host,other/a/b", "the service"),
-            ("redis+sentinel://u:s3cret@host,/main", "sentinel"),
-            ("redis+sentinel://u:s3cret@host,b:x/main", "sentinel"),
+            ("redis+sentinel://u:s3cret@host,/main", "host:port"),
+            ("redis+sentinel://u:s3cret@host,b:x/main", "host:port"),
             ("redis://u:s3cret%ff@host", "UTF-8"),
         ];
         for (url, expected) in cases {
@@ -359,7 +323,8 @@ mod tests {
         for more in ["", "ann:s3cret@two", "two:port", "two:99999"] {
             let error = parse_sharded(&format!("redis+sharded://:s3cret@one,{more}")).unwrap_err();
             let text = error.to_string();
-            assert!(text.contains("host:port") && !text.contains("s3cret"), "{more}: {text}");
+            assert!(!text.contains("s3cret"), "{more}: {text}");
+            assert!(text.contains("host:port") || text.contains("one login"), "{more}: {text}");
         }
         // Servers of which each knows nothing of the others are no cluster.
         assert!(matches!(parse("redis://one,two").unwrap_err(), ConnectError::Url { .. }));

@@ -7,14 +7,11 @@ use std::{
     time::Duration,
 };
 
-use backplane_core::LinkError;
+use backplane_core::{LinkError, Server};
 use futures_util::{StreamExt, future::join_all};
 use tokio::sync::Mutex;
 
-use crate::{
-    connection::{Connection, Servers},
-    from_url::Server,
-};
+use crate::connection::{Connection, Servers};
 
 /// How long another server may take to let a witness in.
 const LET_IN_WITHIN: Duration = Duration::from_secs(1);
