@@ -50,7 +50,7 @@ mod tansu {
     use tokio::net::TcpListener;
 
     use super::{certificate, relay};
-    use crate::common::{Read, down, node, publish, start, topic};
+    use crate::common::{down, hear, node, publish, start, topic};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn who_trusts_the_certificate_is_encrypted_and_who_does_not_is_told() {
@@ -65,9 +65,9 @@ mod tansu {
 
         let url = format!("kafka+ssl://{address}?ca={}", ca.display());
         let (here, there) = (node(&url).await, node(&url).await);
-        let (heard, _heard) = Read::on(&here, &topic("tea")).await;
+        let (heard, _heard) = hear(&here, &topic("tea")).await;
         publish(&there, &topic("tea"), 0..10).await;
-        assert_eq!(heard.bodies(10).await, (0..10).collect::<Vec<_>>());
+        assert_eq!(heard.numbers(10).await.unwrap(), (0..10).collect::<Vec<_>>());
 
         let stranger = start(&format!("kafka+ssl://{address}"));
         let cause = down(&stranger).await;

@@ -5,41 +5,21 @@
 mod common;
 
 mod tansu {
-    use backplane_core::{Backplane, Gap, LinkError, Offset, Position};
+    use backplane_core::{Backplane, Gap, LinkError, Position};
     use backplane_kafka::KafkaConfig;
-    use backplane_tests::{brokers::Tansu, faults::FaultProxy};
+    use backplane_tests::{brokers::Tansu, faults::FaultProxy, kit::Collector};
 
-    use crate::common::{Read, down, node, publish, start, topic, up, within};
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn what_is_stored_is_read_from_any_position() {
-        let broker = Tansu::start().await.unwrap();
-        let (one, two) = (node(&broker.url()).await, node(&broker.url()).await);
-        let (tea, other) = (topic("tea"), topic("coffee"));
-        publish(&one, &tea, 0..5).await;
-        publish(&one, &other, 100..110).await;
-        publish(&two, &tea, 5..10).await;
-        let (all, _all) = Read::from(&two, &tea, Position::Earliest).await;
-        assert_eq!(all.bodies(10).await, (0..10).collect::<Vec<_>>());
-        let kept: Offset = all.offset(6).to_string().parse().unwrap();
-        let (later, _later) = Read::from(&one, &tea, Position::After(kept)).await;
-        let (new, _new) = Read::from(&one, &tea, Position::Now).await;
-        publish(&one, &tea, 10..12).await;
-        assert_eq!(later.bodies(5).await, [7, 8, 9, 10, 11]);
-        assert_eq!(new.bodies(2).await, [10, 11]);
-        assert_eq!(all.bodies(12).await.len(), 12);
-        assert!(all.gaps().is_empty() && later.gaps().is_empty());
-    }
+    use crate::common::{down, hear, node, publish, start, topic, up, within};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_broker_that_lost_its_log_is_noticed() {
         let broker = Tansu::start().await.unwrap();
         let (here, there) = (node(&broker.url()).await, node(&broker.url()).await);
         let tea = topic("tea");
-        let (heard, _heard) = Read::on(&here, &tea).await;
+        let (heard, _heard) = hear(&here, &tea).await;
         publish(&there, &tea, 0..20).await;
-        heard.bodies(20).await;
-        let last = heard.offset(19);
+        heard.numbers(20).await.unwrap();
+        let last = heard.offset(19).unwrap();
         within(broker.kill()).await.unwrap();
         down(&here).await;
         down(&there).await;
@@ -47,11 +27,11 @@ mod tansu {
         up(&there).await;
         up(&here).await;
         publish(&there, &tea, 20..21).await;
-        assert_eq!(heard.bodies(21).await.len(), 21);
+        assert_eq!(heard.numbers(21).await.unwrap().len(), 21);
         assert_eq!(heard.gaps(), [Gap::new(tea.clone(), None, None)]);
         // An offset of the log before says nothing about this one.
-        let (read, _read) = Read::from(&here, &tea, Position::After(last)).await;
-        assert_eq!(read.bodies(1).await, [20]);
+        let (read, _read) = Collector::read(&here, &tea, Position::After(last)).await.unwrap();
+        assert_eq!(read.numbers(1).await.unwrap(), [20]);
         assert_eq!(read.gaps(), [Gap::new(tea, None, None)]);
     }
 
@@ -63,9 +43,9 @@ mod tansu {
         let there = node(&broker.url()).await;
         let here = node(&broker.url_at(proxy.addresses()[0].port())).await;
         let tea = topic("tea");
-        let (heard, _heard) = Read::on(&here, &tea).await;
+        let (heard, _heard) = hear(&here, &tea).await;
         publish(&there, &tea, 0..20).await;
-        heard.bodies(20).await;
+        heard.numbers(20).await.unwrap();
         proxy.cut_off();
         within(broker.kill()).await.unwrap();
         down(&here).await;
@@ -75,7 +55,7 @@ mod tansu {
         publish(&there, &tea, 20..120).await;
         proxy.heal();
         up(&here).await;
-        assert_eq!(heard.bodies(120).await, (0..120).collect::<Vec<_>>());
+        assert_eq!(heard.numbers(120).await.unwrap(), (0..120).collect::<Vec<_>>());
         assert_eq!(heard.gaps(), [Gap::new(tea, None, None)]);
     }
 
@@ -85,11 +65,11 @@ mod tansu {
         let url = format!("{}?partitions=2", broker.url());
         let (here, there) = (node(&url).await, node(&url).await);
         let (tea, other) = (topic("tea"), topic("coffee"));
-        let (heard, _heard) = Read::on(&here, &tea).await;
+        let (heard, _heard) = hear(&here, &tea).await;
         let before = here.stats();
         publish(&there, &other, 0..50).await;
         publish(&there, &tea, 0..1).await;
-        heard.bodies(1).await;
+        heard.numbers(1).await.unwrap();
         let after = here.stats();
         assert_eq!(
             (after.received - before.received, after.uninterested - before.uninterested),
@@ -103,13 +83,13 @@ mod tansu {
         let many = node(&format!("{}?partitions=24", broker.url())).await;
         let few = node(&format!("{}?partitions=12", broker.url())).await;
         for name in ["tea", "coffee", "milk"] {
-            let (heard, _heard) = Read::on(&few, &topic(name)).await;
-            let (other, _other) = Read::on(&many, &topic(name)).await;
+            let (heard, _heard) = hear(&few, &topic(name)).await;
+            let (other, _other) = hear(&many, &topic(name)).await;
             publish(&many, &topic(name), 0..5).await;
             publish(&few, &topic(name), 5..10).await;
             // What a node publishes itself comes to it at once.
             for read in [heard, other] {
-                let mut bodies = read.bodies(10).await;
+                let mut bodies = read.numbers(10).await.unwrap();
                 bodies.sort_unstable();
                 assert_eq!(bodies, (0..10).collect::<Vec<_>>());
             }
@@ -125,9 +105,9 @@ mod tansu {
         let broker = Tansu::start().await.unwrap();
         let url = format!("{}?acks=1&rdkafka.compression.type=lz4", broker.url());
         let (here, there) = (node(&url).await, node(&url).await);
-        let (heard, _heard) = Read::on(&here, &topic("tea")).await;
+        let (heard, _heard) = hear(&here, &topic("tea")).await;
         publish(&there, &topic("tea"), 0..100).await;
-        assert_eq!(heard.bodies(100).await, (0..100).collect::<Vec<_>>());
+        assert_eq!(heard.numbers(100).await.unwrap(), (0..100).collect::<Vec<_>>());
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use backplane_core::{Backplane, Envelope, Node, PublishError, Topic};
 use backplane_kafka::KafkaConfig;
 use backplane_tests::kit::Checker;
-use common::{Read, down, node, publish, start, topic, up, within};
+use common::{down, hear, node, publish, start, topic, up, within};
 use rdkafka::{
     mocking::MockCluster,
     producer::DefaultProducerContext,
@@ -156,14 +156,14 @@ async fn errors_of_brokers_are_overcome() {
 async fn a_refused_record_refuses_its_envelope_alone() {
     let cluster = cluster();
     let (here, there) = (node(&url(&cluster)).await, node(&url(&cluster)).await);
-    let (heard, _heard) = Read::on(&here, &topic("tea")).await;
+    let (heard, _heard) = hear(&here, &topic("tea")).await;
     publish(&there, &topic("tea"), 0..1).await;
     let refusals = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD];
     cluster.request_errors(RDKafkaApiKey::Produce, &refusals);
     let refused = within(there.publish(Envelope::new(topic("tea"), "1"))).await.unwrap_err();
     assert!(matches!(refused, PublishError::Refused { .. }), "{refused}");
     publish(&there, &topic("tea"), 2..3).await;
-    assert_eq!(heard.bodies(2).await, [0, 2]);
+    assert_eq!(heard.numbers(2).await.unwrap(), [0, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

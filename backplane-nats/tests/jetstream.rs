@@ -4,28 +4,24 @@
 
 mod common;
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use async_nats::jetstream::{
     self,
     stream::{Config, StorageType},
 };
 use backplane_core::{
-    Backplane, Envelope, Event, Gap, LinkError, Node, Offset, Position, PublishError, Receipt,
-    RouteKind, Sink, Stats, Subscription, Topic,
+    Backplane, Envelope, Event, Gap, LinkError, Node, Position, PublishError, Receipt, RouteKind,
+    Stats, Topic,
 };
 use backplane_nats::JetStreamConfig;
 use backplane_tests::{
     brokers::{Broker, NatsFlavour, NatsOptions},
     faults::{Direction, FaultProxy, Which},
+    kit::Collector,
 };
 use common::{broker, broker_with, down, listen, message, next, soon, up, users};
 use futures_util::TryStreamExt;
-use tokio::sync::watch;
 
 fn topic(name: &str) -> Topic {
     Topic::group("orders", name)
@@ -71,73 +67,6 @@ async fn stranger(broker: &Broker) -> jetstream::Context {
 
 fn number(envelope: &Envelope) -> u32 {
     std::str::from_utf8(&envelope.body).unwrap().parse().unwrap()
-}
-
-/// What a sink got: bodies with their offsets, and gaps.
-#[derive(Debug, Default)]
-struct Read {
-    got: Mutex<Vec<(u32, Offset)>>,
-    gaps: Mutex<Vec<Gap>>,
-    count: watch::Sender<usize>,
-}
-
-impl Sink for Read {
-    fn accept(&self, event: &Event) {
-        match event {
-            Event::Message(envelope) => {
-                self.got.lock().unwrap().push((number(envelope), envelope.offset.unwrap()));
-            }
-            Event::Gap(gap) => self.gaps.lock().unwrap().push(gap.clone()),
-            _ => {}
-        }
-        let count = self.got.lock().unwrap().len();
-        self.count.send_replace(count);
-    }
-}
-
-impl Read {
-    async fn from(node: &Node, topic: &Topic, position: Position) -> (Arc<Self>, Subscription) {
-        let read = Arc::new(Self::default());
-        let sink = Arc::<Self>::clone(&read);
-        let subscription = node.subscribe_from(topic, sink, position).unwrap();
-        soon("the log is open", subscription.confirmed()).await.unwrap();
-        (read, subscription)
-    }
-
-    /// All up to this one.
-    async fn until(&self, last: u32) -> Vec<u32> {
-        let mut counts = self.count.subscribe();
-        let has_it = || self.got.lock().unwrap().iter().any(|(body, _)| *body == last);
-        soon("it", counts.wait_for(|_| has_it())).await.unwrap();
-        self.got.lock().unwrap().iter().map(|(body, _)| *body).collect()
-    }
-
-    async fn bodies(&self, count: usize) -> Vec<u32> {
-        let mut counts = self.count.subscribe();
-        soon("so many", counts.wait_for(|it| *it >= count)).await.unwrap();
-        self.got.lock().unwrap().iter().map(|(body, _)| *body).collect()
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nats2_15_what_is_stored_is_read_from_any_position() {
-    let broker = server().await;
-    let (one, two) = (node(&broker, "").await, node(&broker, "").await);
-    let (tea, other) = (topic("tea"), topic("coffee"));
-    publish(&one, &tea, 0..5).await;
-    publish(&one, &other, 100..110).await;
-    publish(&two, &tea, 5..10).await;
-    let (all, _all) = Read::from(&two, &tea, Position::Earliest).await;
-    assert_eq!(all.bodies(10).await, (0..10).collect::<Vec<_>>());
-    let offset = all.got.lock().unwrap()[6].1;
-    let kept: Offset = offset.to_string().parse().unwrap();
-    let (later, _later) = Read::from(&one, &tea, Position::After(kept)).await;
-    let (new, _new) = Read::from(&one, &tea, Position::Now).await;
-    publish(&one, &tea, 10..12).await;
-    assert_eq!(later.bodies(5).await, [7, 8, 9, 10, 11]);
-    assert_eq!(new.bodies(2).await, [10, 11]);
-    assert_eq!(all.bodies(12).await.len(), 12);
-    assert!(all.gaps.lock().unwrap().is_empty() && later.gaps.lock().unwrap().is_empty());
 }
 
 /// Its data is on disk: what was stored while the reader was away arrives.
@@ -186,11 +115,11 @@ async fn nats2_15_what_was_trimmed_is_told_as_a_gap() {
     let there = node(&broker, "").await;
     let (here, proxy) = node_behind_proxy(&broker, "repair=off").await;
     let mut heard = listen(&here, std::slice::from_ref(&tea)).await;
-    let (all, subscription) = Read::from(&there, &tea, Position::Earliest).await;
+    let (all, subscription) = Collector::read(&there, &tea, Position::Earliest).await.unwrap();
     publish(&there, &tea, 0..3).await;
     assert_eq!(until(&mut heard, 2).await, (vec![0, 1, 2], vec![]));
-    all.bodies(3).await;
-    let last = all.got.lock().unwrap()[2].1;
+    all.numbers(3).await.unwrap();
+    let last = all.offset(2).unwrap();
     drop(subscription);
     proxy.cut_off();
     down(&here).await;
@@ -203,11 +132,12 @@ async fn nats2_15_what_was_trimmed_is_told_as_a_gap() {
     let (bodies, gaps) = until(&mut heard, 11).await;
     assert_eq!(gaps, [Gap::new(tea.clone(), None, None)]);
     assert!(bodies.ends_with(&[10, 11]) && bodies.len() <= 3, "{bodies:?}");
-    let (late, _late) = Read::from(&there, &tea, Position::After(last)).await;
+    let (late, _late) = Collector::read(&there, &tea, Position::After(last)).await.unwrap();
     // The purge may have left the last one before.
-    let bodies = late.until(11).await;
+    late.body(b"11", "the last one").await.unwrap();
+    let bodies = late.numbers(0).await.unwrap();
     assert!(bodies.ends_with(&[10, 11]) && bodies.len() <= 3, "{bodies:?}");
-    assert_eq!(*late.gaps.lock().unwrap(), [Gap::new(tea, None, None)]);
+    assert_eq!(late.gaps(), [Gap::new(tea, None, None)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -218,18 +148,18 @@ async fn nats2_15_a_stream_that_was_made_anew_is_noticed() {
     let mut heard = listen(&here, std::slice::from_ref(&tea)).await;
     publish(&there, &tea, 0..3).await;
     assert_eq!(until(&mut heard, 2).await, (vec![0, 1, 2], vec![]));
-    let (all, _all) = Read::from(&there, &tea, Position::Earliest).await;
-    all.bodies(3).await;
-    let old = all.got.lock().unwrap()[2].1;
+    let (all, _all) = Collector::read(&there, &tea, Position::Earliest).await.unwrap();
+    all.numbers(3).await.unwrap();
+    let old = all.offset(2).unwrap();
     stranger(&broker).await.delete_stream("backplane").await.unwrap();
     // Its publisher's link comes up with the new stream; whoever listens hears all that is in it.
     publish_in_the_end(&there, &tea, 3).await;
     let (bodies, gaps) = until(&mut heard, 3).await;
     assert_eq!((bodies, gaps), (vec![3], vec![Gap::new(tea.clone(), None, None)]));
-    let (late, _late) = Read::from(&there, &tea, Position::After(old)).await;
-    assert_eq!(late.bodies(1).await, [3]);
-    assert_eq!(*late.gaps.lock().unwrap(), [Gap::new(tea, None, None)]);
-    assert!(late.got.lock().unwrap()[0].1 > old, "a later stream has later offsets");
+    let (late, _late) = Collector::read(&there, &tea, Position::After(old)).await.unwrap();
+    assert_eq!(late.numbers(1).await.unwrap(), [3]);
+    assert_eq!(late.gaps(), [Gap::new(tea, None, None)]);
+    assert!(late.offset(0).unwrap() > old, "a later stream has later offsets");
 }
 
 /// Publishes what is buffered while there is no link.
@@ -362,8 +292,8 @@ async fn nats2_15_each_application_has_a_stream_of_its_own() {
     publish(&shop, &tea, 0..5).await;
     publish(&node(&broker, "prefix=a.b").await, &tea, 7..8).await;
     assert_eq!(number(&message(&mut heard).await), 7);
-    let (read, _read) = Read::from(&shop, &tea, Position::Earliest).await;
-    assert_eq!(read.bodies(5).await, [0, 1, 2, 3, 4]);
+    let (read, _read) = Collector::read(&shop, &tea, Position::Earliest).await.unwrap();
+    assert_eq!(read.numbers(5).await.unwrap(), [0, 1, 2, 3, 4]);
     let names: Vec<String> = stranger(&broker).await.stream_names().try_collect().await.unwrap();
     assert_eq!(HashSet::from_iter(names), HashSet::from(["shop".to_owned(), "~YS5i".to_owned()]));
 }

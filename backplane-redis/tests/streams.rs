@@ -4,22 +4,19 @@
 
 mod common;
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use backplane_core::{
-    Backplane, Envelope, Event, Gap, LinkError, Node, Offset, Position, PublishError, Receipt,
-    Sink, Subscription, Topic,
+    Backplane, Envelope, Event, Gap, LinkError, Node, Position, PublishError, Receipt, Topic,
 };
 use backplane_redis::StreamsConfig;
-use backplane_tests::brokers::{Broker, Redis, RedisFlavour, RedisOptions};
+use backplane_tests::{
+    brokers::{Broker, Redis, RedisFlavour, RedisOptions},
+    kit::Collector,
+};
 use common::{Server, body, down, event, events, on, up, within};
-use tokio::sync::watch;
 
 on! { [redis7: Redis7, valkey9: Valkey9, redis6: Redis6]
-    what_is_stored_is_read_from_any_position
     a_node_reads_on_after_a_kill
     what_was_trimmed_is_told_as_a_gap
     a_server_that_lost_its_data_is_noticed
@@ -55,66 +52,6 @@ async fn publish(node: &Node, topic: &Topic, bodies: impl IntoIterator<Item = u3
     }
 }
 
-/// What a sink got: bodies with their offsets, and gaps.
-#[derive(Debug, Default)]
-struct Read {
-    got: Mutex<Vec<(u32, Offset)>>,
-    gaps: Mutex<Vec<Gap>>,
-    count: watch::Sender<usize>,
-}
-
-impl Sink for Read {
-    fn accept(&self, event: &Event) {
-        match event {
-            Event::Message(envelope) => {
-                let body = std::str::from_utf8(&envelope.body).unwrap().parse().unwrap();
-                self.got.lock().unwrap().push((body, envelope.offset.unwrap()));
-            }
-            Event::Gap(gap) => self.gaps.lock().unwrap().push(gap.clone()),
-            _ => {}
-        }
-        self.count.send_replace(self.got.lock().unwrap().len());
-    }
-}
-
-impl Read {
-    async fn from(node: &Node, topic: &Topic, position: Position) -> (Arc<Self>, Subscription) {
-        let read = Arc::new(Self::default());
-        let sink = Arc::<Self>::clone(&read);
-        let subscription = node.subscribe_from(topic, sink, position).unwrap();
-        within(subscription.confirmed()).await.unwrap();
-        (read, subscription)
-    }
-
-    async fn bodies(&self, count: usize) -> Vec<u32> {
-        within(async {
-            self.count.subscribe().wait_for(|it| *it >= count).await.unwrap();
-        })
-        .await;
-        self.got.lock().unwrap().iter().map(|(body, _)| *body).collect()
-    }
-}
-
-async fn what_is_stored_is_read_from_any_position(flavour: RedisFlavour) {
-    let broker = server(flavour, "").await;
-    let (one, two) = (node(&broker, "").await, node(&broker, "").await);
-    let (tea, other) = (topic("tea"), topic("coffee"));
-    publish(&one, &tea, 0..5).await;
-    publish(&one, &other, 100..110).await;
-    publish(&two, &tea, 5..10).await;
-    let (all, _all) = Read::from(&two, &tea, Position::Earliest).await;
-    assert_eq!(all.bodies(10).await, (0..10).collect::<Vec<_>>());
-    let offset = all.got.lock().unwrap()[6].1;
-    let kept: Offset = offset.to_string().parse().unwrap();
-    let (later, _later) = Read::from(&one, &tea, Position::After(kept)).await;
-    let (new, _new) = Read::from(&one, &tea, Position::Now).await;
-    publish(&one, &tea, 10..12).await;
-    assert_eq!(later.bodies(5).await, [7, 8, 9, 10, 11]);
-    assert_eq!(new.bodies(2).await, [10, 11]);
-    assert_eq!(all.bodies(12).await.len(), 12);
-    assert!(all.gaps.lock().unwrap().is_empty());
-}
-
 /// Its data is on disk: what was stored while the reader was away arrives.
 async fn a_node_reads_on_after_a_kill(flavour: RedisFlavour) {
     let broker = server(flavour, "").await;
@@ -147,10 +84,10 @@ async fn what_was_trimmed_is_told_as_a_gap(flavour: RedisFlavour) {
     let tea = topic("tea");
     let (all, subscription) = {
         publish(&there, &tea, 0..3).await;
-        Read::from(&there, &tea, Position::Earliest).await
+        Collector::read(&there, &tea, Position::Earliest).await.unwrap()
     };
-    all.bodies(3).await;
-    let last = all.got.lock().unwrap()[2].1;
+    all.numbers(3).await.unwrap();
+    let last = all.offset(2).unwrap();
     drop(subscription);
     publish(&there, &tea, 3..10).await;
     let server = Server::of(&broker).await;
@@ -158,10 +95,9 @@ async fn what_was_trimmed_is_told_as_a_gap(flavour: RedisFlavour) {
     for stream in streams {
         let _: i64 = server.ask(&format!("XTRIM {stream} MAXLEN 2")).await;
     }
-    let (late, _late) = Read::from(&there, &tea, Position::After(last)).await;
-    assert_eq!(late.bodies(2).await, [8, 9]);
-    let gaps = late.gaps.lock().unwrap().clone();
-    assert_eq!(gaps, [Gap::new(tea, None, None)]);
+    let (late, _late) = Collector::read(&there, &tea, Position::After(last)).await.unwrap();
+    assert_eq!(late.numbers(2).await.unwrap(), [8, 9]);
+    assert_eq!(late.gaps(), [Gap::new(tea, None, None)]);
 }
 
 /// It keeps nothing on disk here.

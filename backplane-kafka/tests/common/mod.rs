@@ -2,17 +2,13 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use backplane_core::{
-    Backplane, Envelope, Event, Gap, Link, LinkError, Node, NodeOptions, Offset, Position, Receipt,
-    Sink, Subscription, Topic,
+    Backplane, Envelope, Link, LinkError, Node, NodeOptions, Receipt, Subscription, Topic,
 };
 use backplane_kafka::KafkaConfig;
-use tokio::sync::watch;
+use backplane_tests::kit::Collector;
 
 /// Above anything that works, so that what doesn't ends.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -61,65 +57,7 @@ pub(crate) async fn publish(node: &Node, topic: &Topic, bodies: impl IntoIterato
     }
 }
 
-/// What a sink got: bodies, where they stand, and gaps.
-#[derive(Debug, Default)]
-pub(crate) struct Read {
-    got: Mutex<Vec<(u32, Option<Offset>)>>,
-    gaps: Mutex<Vec<Gap>>,
-    count: watch::Sender<usize>,
-}
-
-impl Sink for Read {
-    fn accept(&self, event: &Event) {
-        match event {
-            Event::Message(envelope) => {
-                let body = std::str::from_utf8(&envelope.body).unwrap().parse().unwrap();
-                self.got.lock().unwrap().push((body, envelope.offset));
-            }
-            Event::Gap(gap) => self.gaps.lock().unwrap().push(gap.clone()),
-            _ => {}
-        }
-        self.count.send_replace(self.got.lock().unwrap().len());
-    }
-}
-
-impl Read {
-    /// A sink that reads the topic from this position on.
-    pub(crate) async fn from(
-        node: &Node,
-        topic: &Topic,
-        position: Position,
-    ) -> (Arc<Self>, Subscription) {
-        let read = Arc::new(Self::default());
-        let sink = Arc::<Self>::clone(&read);
-        let subscription = node.subscribe_from(topic, sink, position).unwrap();
-        within(subscription.confirmed()).await.unwrap();
-        (read, subscription)
-    }
-
-    /// A sink that is subscribed to the topic.
-    pub(crate) async fn on(node: &Node, topic: &Topic) -> (Arc<Self>, Subscription) {
-        let read = Arc::new(Self::default());
-        let sink = Arc::<Self>::clone(&read);
-        let subscription = node.subscribe(&[(topic.clone(), sink as Arc<dyn Sink>)]).unwrap();
-        within(subscription.confirmed()).await.unwrap();
-        (read, subscription)
-    }
-
-    /// The bodies, once there are so many.
-    pub(crate) async fn bodies(&self, count: usize) -> Vec<u32> {
-        within(async {
-            self.count.subscribe().wait_for(|it| *it >= count).await.unwrap();
-        })
-        .await;
-        self.got.lock().unwrap().iter().map(|(body, _)| *body).collect()
-    }
-
-    pub(crate) fn offset(&self, index: usize) -> Offset {
-        self.got.lock().unwrap()[index].1.expect("it came from the log")
-    }
-
-    pub(crate) fn gaps(&self) -> Vec<Gap> {
-        self.gaps.lock().unwrap().clone()
-    }
+/// Listens to the topic.
+pub(crate) async fn hear(node: &Node, topic: &Topic) -> (Arc<Collector>, Subscription) {
+    Collector::listen(node, std::slice::from_ref(topic)).await.unwrap()
 }

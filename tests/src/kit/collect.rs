@@ -8,11 +8,13 @@ use std::{
     },
 };
 
-use backplane_core::{Backplane, Envelope, Event, Sink, Subscription, Topic};
+use backplane_core::{
+    Backplane, Envelope, Event, Gap, Offset, Position, Sink, Subscription, Topic,
+};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{Doing, Outcome, SOON, within};
+use super::{Doing, Outcome, SOON, Stop, within};
 
 /// Fences carry this and a number.
 const FENCE: &[u8] = b"\0the kit's fence ";
@@ -57,6 +59,23 @@ impl Collector {
         Ok((collector, subscription))
     }
 
+    /// A new one that reads this topic from a position of the medium's log, once that is open.
+    ///
+    /// # Errors
+    ///
+    /// The medium keeps no log, or it is not open in time.
+    pub async fn read(
+        node: &dyn Backplane,
+        topic: &Topic,
+        from: Position,
+    ) -> Outcome<(Arc<Self>, Subscription)> {
+        let collector = Self::new();
+        let sink = Arc::<Self>::clone(&collector) as Arc<dyn Sink>;
+        let subscription = node.subscribe_from(topic, sink, from).doing("reading")?;
+        confirmed(&subscription).await?;
+        Ok((collector, subscription))
+    }
+
     /// Subscribes to these topics and does not wait.
     ///
     /// # Errors
@@ -91,6 +110,37 @@ impl Collector {
     #[must_use]
     pub fn bodies(&self) -> Vec<Bytes> {
         self.messages().into_iter().map(|envelope| envelope.body).collect()
+    }
+
+    /// The numbers that are written in bodies, once there are at least so many envelopes.
+    ///
+    /// # Errors
+    ///
+    /// They do not come in time, or a body is no number.
+    pub async fn numbers(&self, count: usize) -> Outcome<Vec<u32>> {
+        self.has(count, "numbers").await?;
+        let number = |body: Bytes| {
+            let text = std::str::from_utf8(&body).ok();
+            let number = text.and_then(|text| text.parse().ok());
+            number.ok_or_else(|| Stop::Broken(format!("{body:?} is no number")))
+        };
+        self.bodies().into_iter().map(number).collect()
+    }
+
+    /// Where the envelope of this index stands in the log, if it is from one.
+    #[must_use]
+    pub fn offset(&self, index: usize) -> Option<Offset> {
+        self.messages().get(index)?.offset
+    }
+
+    /// Every gap so far.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<Gap> {
+        let gap = |event: &Event| match event {
+            Event::Gap(gap) => Some(gap.clone()),
+            _ => None,
+        };
+        self.heard().events.iter().filter_map(gap).collect()
     }
 
     /// How many envelopes there were so far, without fences.

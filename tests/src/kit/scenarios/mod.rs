@@ -18,6 +18,7 @@ pub mod outage;
 pub mod prefixes;
 pub mod queue;
 pub mod receipts;
+pub mod replay;
 pub mod restart;
 pub mod routing;
 pub mod slow;
@@ -110,6 +111,9 @@ pub fn all() -> Vec<Scenario> {
             damaged_envelopes_harm_nobody,
             a_newer_version_is_skipped_and_its_new_fields_too,
             a_flood_of_garbage_does_not_stall;
+        replay:
+            what_is_kept_is_read_from_any_position,
+            where_nothing_is_kept_reading_is_refused;
         storm:
             many_topics_at_once_take_few_round_trips,
             many_joins_at_once_take_few_round_trips;
