@@ -8,8 +8,10 @@ use backplane_core::{
     chaos::{Chaos, ChaosHandle, ChaosOptions},
     wire::Wire,
 };
+use futures_util::future::try_join_all;
 
-use super::{Outcome, Stop};
+use super::{Doing, Outcome, Stop};
+use crate::brokers::Broker;
 
 /// A medium of one transport, for one scenario: its nodes share it with nobody else.
 ///
@@ -36,37 +38,63 @@ pub trait Fixture: Debug + Send + Sync + 'static {
         &[]
     }
 
-    /// [`Control::Stop`]: ends the medium; returns when it is gone.
+    /// The servers that the medium consists of. Default: none. Whoever has some is provided with all that is
+    /// done to all of them at once.
+    fn brokers(&self) -> Vec<&Broker> {
+        Vec::new()
+    }
+
+    /// Waits until the servers, which all answer, serve together. Default: they do.
+    ///
+    /// # Errors
+    ///
+    /// They do not, in time.
+    async fn well(&self) -> Outcome {
+        Ok(())
+    }
+
+    /// [`Control::Stop`]: ends the medium; returns when it is gone. Provided for [`brokers`](Self::brokers).
     ///
     /// # Errors
     ///
     /// It could not be ended.
     async fn stop(&self) -> Outcome {
-        Err(unable(Control::Stop))
+        let brokers = some(self.brokers(), Control::Stop)?;
+        try_join_all(brokers.into_iter().map(Broker::stop)).await.map(drop).doing("stopping it")
     }
 
-    /// [`Control::Stop`]: starts it again at the same address, empty; returns when it answers.
+    /// [`Control::Stop`]: starts it again at the same address, empty unless it keeps its data; returns when it
+    /// answers. Provided for [`brokers`](Self::brokers), when they are [`well`](Self::well).
     ///
     /// # Errors
     ///
     /// It did not start.
     async fn start(&self) -> Outcome {
-        Err(unable(Control::Stop))
+        let brokers = some(self.brokers(), Control::Stop)?;
+        try_join_all(brokers.into_iter().map(Broker::start)).await.doing("starting it again")?;
+        self.well().await
+    }
+
+    /// [`Control::Stop`]: ends the medium without a warning. Provided for [`brokers`](Self::brokers), and
+    /// otherwise [`stop`](Self::stop).
+    ///
+    /// # Errors
+    ///
+    /// It could not be ended.
+    async fn kill(&self) -> Outcome {
+        match self.brokers() {
+            none if none.is_empty() => self.stop().await,
+            brokers => try_join_all(brokers.into_iter().map(Broker::kill))
+                .await
+                .map(drop)
+                .doing("killing it"),
+        }
     }
 
     /// [`Control::Stop`]: whether the log of a medium that keeps one ends with its process. What was stored
     /// and not read may be lost then, and has to be reported. Default: no.
     fn forgets(&self) -> bool {
         false
-    }
-
-    /// [`Control::Stop`]: ends the medium without a warning. Provided: [`stop`](Self::stop).
-    ///
-    /// # Errors
-    ///
-    /// It could not be ended.
-    async fn kill(&self) -> Outcome {
-        self.stop().await
     }
 
     /// [`Control::Cut`]: ends all connections of this kind while the medium goes on.
@@ -79,22 +107,25 @@ pub trait Fixture: Debug + Send + Sync + 'static {
         Err(unable(Control::Cut))
     }
 
-    /// [`Control::Pause`]: freezes the medium: connections stay, nothing is answered.
+    /// [`Control::Pause`]: freezes the medium: connections stay, nothing is answered. Provided for
+    /// [`brokers`](Self::brokers).
     ///
     /// # Errors
     ///
     /// It could not be frozen.
     async fn pause(&self) -> Outcome {
-        Err(unable(Control::Pause))
+        let brokers = some(self.brokers(), Control::Pause)?;
+        try_join_all(brokers.into_iter().map(Broker::pause)).await.map(drop).doing("pausing it")
     }
 
-    /// [`Control::Pause`]: lets it go on.
+    /// [`Control::Pause`]: lets it go on. Provided for [`brokers`](Self::brokers).
     ///
     /// # Errors
     ///
     /// It does not go on.
     async fn resume(&self) -> Outcome {
-        Err(unable(Control::Pause))
+        let brokers = some(self.brokers(), Control::Pause)?;
+        brokers.into_iter().try_for_each(Broker::resume).doing("resuming it")
     }
 
     /// [`Control::Inject`]: sends bytes to the nodes that are interested in `topic`, as any
@@ -117,13 +148,15 @@ pub trait Fixture: Debug + Send + Sync + 'static {
         Err(unable(Control::Census))
     }
 
-    /// [`Control::Through`]: where the medium's servers listen, for a proxy in front of them.
+    /// [`Control::Through`]: where the medium's servers listen, for a proxy in front of them. Provided for
+    /// [`brokers`](Self::brokers).
     ///
     /// # Errors
     ///
     /// It listens nowhere.
     fn addresses(&self) -> Outcome<Vec<SocketAddr>> {
-        Err(unable(Control::Through))
+        let brokers = some(self.brokers(), Control::Through)?;
+        Ok(brokers.into_iter().map(Broker::address).collect())
     }
 
     /// [`Control::Process`]: the URL by which a node of another process joins the medium; through these
@@ -137,10 +170,10 @@ pub trait Fixture: Debug + Send + Sync + 'static {
         Err(unable(Control::Process))
     }
 
-    /// The processes that the medium consists of and that run now, for whoever measures them. Default:
-    /// none.
+    /// The processes that the medium consists of and that run now, for whoever measures them. Provided: those
+    /// of [`brokers`](Self::brokers).
     fn processes(&self) -> Vec<u32> {
-        Vec::new()
+        self.brokers().into_iter().filter_map(Broker::pid).collect()
     }
 
     /// [`Control::Password`]: from now on the medium wants another password, also from nodes that
@@ -271,6 +304,11 @@ impl Control {
             Self::MoveTopics => "move topics from one server to another",
         }
     }
+}
+
+/// These brokers, or that it can't be done as there are none.
+fn some(brokers: Vec<&Broker>, control: Control) -> Outcome<Vec<&Broker>> {
+    if brokers.is_empty() { Err(unable(control)) } else { Ok(brokers) }
 }
 
 pub(super) fn unable(control: Control) -> Stop {
