@@ -51,6 +51,8 @@ pub(crate) enum Fault {
     Replays,
     /// What is published while the medium is paused never arrives.
     LosesWhilePaused,
+    /// Whoever reads from a position of the log misses the first that stands there.
+    SkipsInLog,
 
     // Of the pipeline.
     /// A node's own sinks hear its envelopes again.
@@ -85,4 +87,6 @@ pub(crate) enum Fault {
     ClaimsUp,
     /// Sinks may publish.
     LetsSinksPublish,
+    /// Reading from a position is granted, though nothing is kept.
+    PretendsToReplay,
 }

@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use backplane_core::{
-    Backplane, CloseError, Envelope, Event, Flushed, Link, Members, Node, NodeId, PublishError,
-    Receipt, Semantics, Sink, Stats, SubscribeError, Subscription, Ticket, Topic,
+    Backplane, CloseError, Envelope, Event, Flushed, Link, Members, Node, NodeId, Position,
+    PublishError, Receipt, Semantics, Sink, Stats, SubscribeError, Subscription, Ticket, Topic,
 };
 use tokio::sync::watch;
 
@@ -153,6 +153,18 @@ impl Backplane for Layer {
             warped.push((topic.clone(), warp));
         }
         self.inner.subscribe(&warped)
+    }
+
+    fn subscribe_from(
+        &self,
+        topic: &Topic,
+        sink: Arc<dyn Sink>,
+        from: Position,
+    ) -> Result<Subscription, SubscribeError> {
+        if self.fault == Fault::PretendsToReplay {
+            return self.inner.subscribe(&[(topic.clone(), sink)]);
+        }
+        self.inner.subscribe_from(topic, sink, from)
     }
 
     fn link(&self) -> watch::Receiver<Link> {

@@ -4,6 +4,7 @@
 
 mod fault;
 mod layer;
+mod log;
 mod medium;
 mod under_load;
 
@@ -226,7 +227,12 @@ const CAUGHT: &[(Fault, &[&str])] = &[
         &["outage::publishers_are_told_at_once", "mute::a_mute_link_is_noticed_and_replaced"],
     ),
     (Fault::LetsSinksPublish, &["echo::a_sink_must_not_publish"]),
+    (Fault::SkipsInLog, &[KEPT]),
+    (Fault::PretendsToReplay, &["replay::where_nothing_is_kept_reading_is_refused"]),
 ];
+
+/// The scenario that is for media with a log.
+const KEPT: &str = "replay::what_is_kept_is_read_from_any_position";
 
 /// The same, for scenarios with threads of their own: these can't be run in virtual time.
 const CAUGHT_IN_REAL_TIME: &[(Fault, &[&str])] = &[
@@ -240,7 +246,13 @@ async fn judge(fault: Fault, scenario: Scenario) -> Record {
 }
 
 async fn judge_under(layer: Layer, fault: Fault, scenario: Scenario) -> Record {
-    let start = move || async move { Outcome::Ok(Medium::with(fault)) };
+    let start = move || async move {
+        Outcome::Ok(if scenario.name == KEPT {
+            Medium::that_keeps(fault)
+        } else {
+            Medium::with(fault)
+        })
+    };
     Subject::new(format!("{fault:?}"), start).under(layer).judge(scenario, SEED).await
 }
 

@@ -11,14 +11,14 @@ use std::{
 
 use async_trait::async_trait;
 use backplane_core::{
-    Backplane, ByteSize, Delivery, Durability, Filter, LinkError, Node, Order, PublisherOutage,
-    Receipt, Replay, Semantics, SubscriberOutage, Topic,
-    wire::{Batch, Inbound, Refused, Session, Wire},
+    Backplane, ByteSize, Delivery, Durability, Filter, LinkError, Node, Order, Position,
+    PublisherOutage, Receipt, Replay, Semantics, SubscriberOutage, Topic,
+    wire::{Batch, Inbound, Reader, Refused, Session, Wire},
 };
 use backplane_tests::kit::{Census, Connections, Control, Fixture, Outcome, Setup};
 use tokio::sync::watch;
 
-use crate::{fault::Fault, layer::Layer};
+use crate::{fault::Fault, layer::Layer, log::Log};
 
 /// What a change of subscriptions takes: enough for more changes to come together meanwhile.
 const ROUND_TRIP: Duration = Duration::from_millis(1);
@@ -27,6 +27,8 @@ const ROUND_TRIP: Duration = Duration::from_millis(1);
 #[derive(Debug, Clone)]
 pub(crate) struct Medium {
     fault: Fault,
+    /// What it keeps, if it keeps anything.
+    log: Option<Log>,
     state: Arc<Mutex<State>>,
     count: Arc<AtomicU64>,
     paused: watch::Sender<bool>,
@@ -50,10 +52,16 @@ impl Medium {
     pub(crate) fn with(fault: Fault) -> Self {
         Self {
             fault,
+            log: None,
             state: Arc::default(),
             count: Arc::default(),
             paused: watch::Sender::new(false),
         }
+    }
+
+    /// The same, and it keeps what is written for whoever wants to read it.
+    pub(crate) fn that_keeps(fault: Fault) -> Self {
+        Self { log: Some(Log::default()), ..Self::with(fault) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -228,7 +236,10 @@ impl Wire for ToMedium {
             durability: Durability::Nothing,
             publisher_outage: PublisherOutage::Refuses,
             subscriber_outage: SubscriberOutage::LostAndReported,
-            replay: Replay::None,
+            replay: match self.medium.log {
+                Some(_) => Replay::Kept { age: None, entries: None },
+                None => Replay::None,
+            },
             filter: Filter::Broker,
             largest_body: ByteSize::mib(1),
         }
@@ -244,6 +255,15 @@ impl Wire for ToMedium {
         state.sessions.insert(id, inbound);
         let (medium, prefix) = (self.medium.clone(), self.prefix.clone());
         Ok(OnMedium { medium, prefix, id, turn: tokio::sync::Mutex::default() })
+    }
+
+    async fn read(
+        &self,
+        _: &Topic,
+        from: Position,
+    ) -> Result<(Position, Box<dyn Reader>), LinkError> {
+        let skip = usize::from(self.medium.fault == Fault::SkipsInLog);
+        self.medium.log.as_ref().map(|log| log.read(from, skip)).ok_or_else(gone)
     }
 }
 
@@ -320,6 +340,9 @@ impl Session for OnMedium {
             {
                 let reason = "nobody listens".into();
                 return Ok(vec![Refused { what: 0, reason }]);
+            }
+            if let Some(log) = self.medium.log.as_ref().filter(|_| !probe) {
+                log.append(&bytes);
             }
             self.medium.route(&channel, probe, &bytes);
             self.medium.state().latest.insert(channel, bytes.to_vec());
