@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    json::{self, SEPARATOR},
+    codec::{Codec, SEPARATOR},
     texts,
 };
 
@@ -48,17 +48,17 @@ struct Request {
     version: i32,
 }
 
-/// Reads a request without its separator. What it asks for is JSON, as there is nothing else yet.
-pub(crate) fn read(request: &[u8]) -> Result<(), HandshakeError> {
+/// Reads a request without its separator, and returns what is spoken from then on.
+pub(crate) fn read(request: &[u8]) -> Result<Codec, HandshakeError> {
     let Request { protocol, version } =
         serde_json::from_slice(request).map_err(HandshakeError::Malformed)?;
-    if !protocol.eq_ignore_ascii_case(json::NAME) {
-        Err(HandshakeError::Protocol { protocol })
-    } else if version > NEWEST {
-        Err(HandshakeError::Version { version, protocol })
-    } else {
-        Ok(())
+    let Some(codec) = Codec::by_name(&protocol) else {
+        return Err(HandshakeError::Protocol { protocol });
+    };
+    if version > NEWEST {
+        return Err(HandshakeError::Version { version, protocol });
     }
+    Ok(codec)
 }
 
 /// The answer to a request that is granted.
@@ -92,7 +92,7 @@ mod tests {
             r#"{"version":2,"protocol":"json"}"#,
             r#"{"protocol":"JSON","version":0,"more":[{}]}"#,
         ] {
-            read(request.as_bytes()).expect(request);
+            assert_eq!(read(request.as_bytes()).expect(request), Codec::Json);
         }
     }
 

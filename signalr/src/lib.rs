@@ -90,9 +90,9 @@
 //! ```
 
 mod auth;
+mod codec;
 mod handshake;
 mod health;
-mod json;
 mod message;
 mod negotiate;
 mod options;

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use backplane_hub::{ClaimError, ConnectionId, Hub, Protocol, User};
+use backplane_hub::{ClaimError, ConnectionId, Hub, User};
 use http::{
     HeaderMap, Method, Request, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, ORIGIN},
@@ -20,7 +20,7 @@ use http::{
 
 use crate::{
     NegotiateVersion, Options, Rejection,
-    json::Json,
+    codec::Codec,
     negotiate,
     query::Query,
     session::{self, Admission},
@@ -34,7 +34,6 @@ use crate::{
 pub(crate) struct Endpoint {
     pub(crate) hub: Hub,
     pub(crate) options: Options,
-    pub(crate) protocol: Arc<dyn Protocol>,
 }
 
 /// The routes of `hub`, to be nested under its path.
@@ -52,12 +51,11 @@ pub fn router<S>(hub: &Hub, options: Options) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let protocol: Arc<dyn Protocol> = Arc::new(Json);
-    hub.speak(Arc::clone(&protocol));
+    Codec::ALL.into_iter().for_each(|codec| hub.speak(codec.protocol()));
     Router::new()
         .route("/", any(connect))
         .route("/negotiate", any(negotiate))
-        .with_state(Arc::new(Endpoint { hub: hub.clone(), options, protocol }))
+        .with_state(Arc::new(Endpoint { hub: hub.clone(), options }))
 }
 
 async fn negotiate(

@@ -97,8 +97,8 @@ pub(crate) fn streams(target: &str, sent: usize, expected: usize) -> String {
 }
 
 /// The method's result cannot be written.
-pub(crate) fn unwritable(target: &str, error: &serde_json::Error, detailed: bool) -> String {
-    failed_with(target, detailed, "JsonException", error)
+pub(crate) fn unwritable(target: &str, kind: &str, error: impl Display, detailed: bool) -> String {
+    failed_with(target, detailed, kind, error)
 }
 
 /// A stream is asked of a method that has none.

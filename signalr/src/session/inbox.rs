@@ -1,7 +1,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 
-use crate::json::SEPARATOR;
+use crate::codec::SEPARATOR;
 
 /// What has come from the client and is not read yet, to be cut into records wherever the pieces it
 /// came in end.

@@ -22,8 +22,8 @@ use tracing::Instrument;
 use self::{calls::Call, ending::Ending, inbox::Inbox};
 use crate::{
     Options,
+    codec::Codec,
     handshake::{self, HandshakeError},
-    json,
     router::Endpoint,
     websocket::{FAILED, NORMAL, Socket},
 };
@@ -60,6 +60,7 @@ struct Open {
     inbox: Inbox,
     connection: Connection,
     outbound: Outbound,
+    codec: Codec,
 }
 
 /// Shakes hands with the client, and registers the connection.
@@ -72,17 +73,18 @@ async fn open(mut socket: Socket, admission: Admission) -> Option<Open> {
         Err(_) => Err(Shy::Refused(HandshakeError::TooLate)),
     };
     let opened = match shaken {
-        Ok(()) => {
-            let protocol = Arc::clone(&endpoint.protocol);
-            let opening = endpoint.hub.open(Opening { id, user, protocol }).await;
-            opening.map_err(|error| Shy::Refused(HandshakeError::Open(error)))
+        Ok(codec) => {
+            let opening = Opening { id, user, protocol: codec.protocol() };
+            let opened = endpoint.hub.open(opening).await;
+            let opened = opened.map(|(connection, outbound)| (codec, connection, outbound));
+            opened.map_err(|error| Shy::Refused(HandshakeError::Open(error)))
         }
         Err(shy) => Err(shy),
     };
     match opened {
-        Ok((connection, outbound)) => {
+        Ok((codec, connection, outbound)) => {
             socket.send_one(handshake::GRANTED.clone());
-            return Some(Open { socket, inbox, connection, outbound });
+            return Some(Open { socket, inbox, connection, outbound, codec });
         }
         Err(Shy::Gone) => {}
         Err(Shy::Refused(error)) => refuse(&mut socket, options, &error).await,
@@ -98,7 +100,7 @@ enum Shy {
 }
 
 /// Reads the request, and leaves what comes behind it.
-async fn shake(socket: &mut Socket, inbox: &mut Inbox) -> Result<(), Shy> {
+async fn shake(socket: &mut Socket, inbox: &mut Inbox) -> Result<Codec, Shy> {
     loop {
         match inbox.next() {
             Ok(Some(request)) => return handshake::read(&request).map_err(Shy::Refused),
@@ -122,7 +124,7 @@ async fn refuse(socket: &mut Socket, options: &Options, error: &HandshakeError) 
 
 /// Ends a connection, on both sides.
 async fn end(open: Open, mut running: FuturesUnordered<Call>, ending: Ending, options: &Options) {
-    let Open { mut socket, connection, outbound, .. } = open;
+    let Open { mut socket, connection, outbound, codec, .. } = open;
     match &ending {
         // Networks fail all the time; a client that breaks the protocol has to be mended.
         Ending::Fault(fault) if fault.is_broken_protocol() => {
@@ -135,7 +137,7 @@ async fn end(open: Open, mut running: FuturesUnordered<Call>, ending: Ending, op
         answer.into_iter().for_each(|answer| connection.reply(answer));
     }
     // The others go on to their end: a client that hangs up must not leave them half done.
-    beside(&mut running, part(&mut socket, outbound, &ending, options)).await;
+    beside(&mut running, part(&mut socket, codec, outbound, &ending, options)).await;
     let lingering = async {
         if !ending.is_cut() {
             socket.linger(options.close_timeout).await;
@@ -147,11 +149,17 @@ async fn end(open: Open, mut running: FuturesUnordered<Call>, ending: Ending, op
 }
 
 /// Sends what is still queued, and the last message, if the client can get one.
-async fn part(socket: &mut Socket, mut outbound: Outbound, ending: &Ending, options: &Options) {
+async fn part(
+    socket: &mut Socket,
+    codec: Codec,
+    mut outbound: Outbound,
+    ending: &Ending,
+    options: &Options,
+) {
     let Some(close) = ending.message(options.detailed_errors) else { return };
     let mut last = Vec::new();
     while let Some(1..) = outbound.receive(&mut last, usize::MAX).now_or_never() {}
-    last.push(json::write(&close));
+    last.push(codec.write(&close));
     finish(socket, last, NORMAL, options).await;
 }
 

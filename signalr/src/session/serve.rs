@@ -17,7 +17,8 @@ use super::{
     inbox::Inbox,
 };
 use crate::{
-    Options, json,
+    Options,
+    codec::Codec,
     message::{Invocation, Message},
     websocket::{Over, Socket, Turn},
 };
@@ -38,6 +39,7 @@ pub(super) async fn serve(
     }
     let mut session = Session {
         options,
+        codec: open.codec,
         socket: &mut open.socket,
         inbox: &mut open.inbox,
         connection,
@@ -63,6 +65,7 @@ pub(super) async fn serve(
 /// anything else from its turn.
 struct Session<'a> {
     options: &'a Options,
+    codec: Codec,
     socket: &'a mut Socket,
     inbox: &'a mut Inbox,
     connection: &'a Connection,
@@ -192,7 +195,7 @@ impl Session<'_> {
                 Some(Due::ClientTimeout) => return Some(Ending::Fault(Fault::Timeout)),
                 Some(Due::SendTimeout) => return Some(Ending::SendTimeout),
                 Some(Due::Ping) => {
-                    self.socket.send_one(json::PING.clone());
+                    self.socket.send_one(self.codec.ping());
                     self.clock.write_begins(now);
                 }
                 None => {}
@@ -232,7 +235,7 @@ impl Session<'_> {
                     return Some(Ending::Fault(Fault::TooLarge { limit }));
                 }
             };
-            match json::parse(&record) {
+            match self.codec.parse(&record) {
                 Ok(Some(message)) => {
                     if let Some(ending) = self.receive(message) {
                         return Some(ending);
@@ -267,7 +270,8 @@ impl Session<'_> {
     fn call(&mut self, invocation: Invocation, kind: Kind) {
         if self.running.len() < self.options.parallel_invocations.get() {
             let detailed = self.options.detailed_errors;
-            self.running.push(calls::start(self.connection, invocation, kind, detailed));
+            let call = calls::start(self.connection, self.codec, invocation, kind, detailed);
+            self.running.push(call);
         } else {
             self.waiting = Some(Box::new((invocation, kind)));
         }

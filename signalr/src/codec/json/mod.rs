@@ -10,7 +10,7 @@ use backplane_hub::{EncodeError, Protocol};
 use bytes::Bytes;
 
 pub(crate) use parse::{ParseError, parse};
-pub(crate) use write::{PING, result, write};
+pub(crate) use write::{PING, item, result, write};
 
 /// Ends each record.
 pub(crate) const SEPARATOR: u8 = 0x1e;
