@@ -97,10 +97,16 @@ mod tests {
     }
 
     #[test]
+    fn so_is_messagepack() {
+        let request = br#"{"protocol":"MessagePack","version":1}"#;
+        assert_eq!(read(request).expect("granted"), Codec::MessagePack);
+    }
+
+    #[test]
     fn refusals_have_the_exact_texts() {
         assert_eq!(
-            refused(r#"{"protocol":"messagepack","version":1}"#, false),
-            "The protocol 'messagepack' is not supported."
+            refused(r#"{"protocol":"blazorpack","version":1}"#, false),
+            "The protocol 'blazorpack' is not supported."
         );
         assert_eq!(
             refused(r#"{"protocol":"json","version":3}"#, false),

@@ -101,6 +101,7 @@ mod router;
 mod session;
 mod texts;
 mod token;
+mod value;
 mod websocket;
 
 pub use auth::{
@@ -111,3 +112,4 @@ pub use negotiate::NegotiateVersion;
 pub use options::Options;
 pub use router::router;
 pub use token::{TokenKey, TokenKeyError, TokenKeys};
+pub use value::{Binary, Timestamp, TimestampError};

@@ -1,9 +1,9 @@
 //! The texts that clients see. They are those of the original to the letter, as clients and their
 //! tests compare them.
 
-use std::fmt::Display;
+use std::{error::Error, fmt::Display};
 
-use backplane_hub::{ArgumentsError, HubError};
+use backplane_hub::{ArgumentsError, EncodeError, HubError};
 
 /// A request other than a WebSocket's without an id.
 pub(crate) const ID_REQUIRED: &str = "Connection ID required";
@@ -97,8 +97,11 @@ pub(crate) fn streams(target: &str, sent: usize, expected: usize) -> String {
 }
 
 /// The method's result cannot be written.
-pub(crate) fn unwritable(target: &str, kind: &str, error: impl Display, detailed: bool) -> String {
-    failed_with(target, detailed, kind, error)
+pub(crate) fn unwritable(target: &str, kind: &str, error: &EncodeError, detailed: bool) -> String {
+    match error.source() {
+        Some(source) => failed_with(target, detailed, kind, source),
+        None => failed_with(target, detailed, kind, error),
+    }
 }
 
 /// A stream is asked of a method that has none.

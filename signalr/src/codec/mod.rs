@@ -1,19 +1,21 @@
 //! The hub protocols: how messages are written and read. A client chooses one in its handshake.
 
 mod json;
+mod messagepack;
 
 use std::sync::{Arc, LazyLock};
 
 use backplane_hub::{EncodeError, Protocol};
 use bytes::Bytes;
 
-pub(crate) use self::json::SEPARATOR;
+pub(crate) use self::{json::SEPARATOR, messagepack::prefix};
 use crate::message::Message;
 
 /// A hub protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Codec {
     Json,
+    MessagePack,
 }
 
 /// Why a record is not a message. Such a connection ends: what follows cannot be trusted.
@@ -21,11 +23,12 @@ pub(crate) enum Codec {
 #[error(transparent)]
 pub(crate) enum ParseError {
     Json(#[from] json::ParseError),
+    MessagePack(#[from] messagepack::ParseError),
 }
 
 impl Codec {
     /// All of them.
-    pub(crate) const ALL: [Self; 1] = [Self::Json];
+    pub(crate) const ALL: [Self; 2] = [Self::Json, Self::MessagePack];
 
     /// That of this name, in any case.
     pub(crate) fn by_name(name: &str) -> Option<Self> {
@@ -36,15 +39,19 @@ impl Codec {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Json => json::NAME,
+            Self::MessagePack => messagepack::NAME,
         }
     }
 
     /// What the hub needs of it, the same for all connections.
     pub(crate) fn protocol(self) -> Arc<dyn Protocol> {
         static JSON: LazyLock<Arc<dyn Protocol>> = LazyLock::new(|| Arc::new(json::Json));
+        static MESSAGE_PACK: LazyLock<Arc<dyn Protocol>> =
+            LazyLock::new(|| Arc::new(messagepack::MessagePack));
 
         Arc::clone(match self {
             Self::Json => &JSON,
+            Self::MessagePack => &MESSAGE_PACK,
         })
     }
 
@@ -52,6 +59,7 @@ impl Codec {
     pub(crate) const fn is_binary(self) -> bool {
         match self {
             Self::Json => false,
+            Self::MessagePack => true,
         }
     }
 
@@ -60,6 +68,7 @@ impl Codec {
     pub(crate) fn parse(self, record: &Bytes) -> Result<Option<Message>, ParseError> {
         Ok(match self {
             Self::Json => json::parse(record)?,
+            Self::MessagePack => messagepack::parse(record)?,
         })
     }
 
@@ -67,6 +76,7 @@ impl Codec {
     pub(crate) fn write(self, message: &Message) -> Bytes {
         match self {
             Self::Json => json::write(message),
+            Self::MessagePack => messagepack::write(message),
         }
     }
 
@@ -74,6 +84,7 @@ impl Codec {
     pub(crate) fn ping(self) -> Bytes {
         match self {
             Self::Json => json::PING.clone(),
+            Self::MessagePack => messagepack::PING.clone(),
         }
     }
 
@@ -85,6 +96,7 @@ impl Codec {
     ) -> Result<Bytes, EncodeError> {
         match self {
             Self::Json => json::result(id, value).map_err(EncodeError::new),
+            Self::MessagePack => messagepack::result(id, value).map_err(EncodeError::new),
         }
     }
 
@@ -96,6 +108,7 @@ impl Codec {
     ) -> Result<Bytes, EncodeError> {
         match self {
             Self::Json => json::item(id, value).map_err(EncodeError::new),
+            Self::MessagePack => messagepack::item(id, value).map_err(EncodeError::new),
         }
     }
 
@@ -103,6 +116,7 @@ impl Codec {
     pub(crate) const fn write_failure(self) -> &'static str {
         match self {
             Self::Json => "JsonException",
+            Self::MessagePack => "MessagePackSerializationException",
         }
     }
 }

@@ -103,7 +103,12 @@ enum Shy {
 async fn shake(socket: &mut Socket, inbox: &mut Inbox) -> Result<Codec, Shy> {
     loop {
         match inbox.next() {
-            Ok(Some(request)) => return handshake::read(&request).map_err(Shy::Refused),
+            Ok(Some(request)) => {
+                let codec = handshake::read(&request).map_err(Shy::Refused)?;
+                inbox.speak(codec);
+                socket.set_binary(codec.is_binary());
+                return Ok(codec);
+            }
             Ok(None) => {}
             Err(_) => return Err(Shy::Refused(HandshakeError::TooLarge)),
         }

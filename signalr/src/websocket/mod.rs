@@ -70,6 +70,11 @@ impl Socket {
         Self { reader: Reader::new(stream), writer: Writer::default(), closed: false }
     }
 
+    /// Sends messages as binary or as text from now on; nothing may be being written.
+    pub(crate) fn set_binary(&mut self, binary: bool) {
+        self.writer.set_binary(binary);
+    }
+
     /// Whether a batch is not written yet.
     pub(crate) fn is_writing(&self) -> bool {
         self.writer.is_writing()
