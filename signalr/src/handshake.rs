@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    Transport,
     codec::{Codec, SEPARATOR},
     texts,
 };
@@ -19,6 +20,10 @@ pub(crate) enum HandshakeError {
     Protocol { protocol: String },
     #[error("The server does not support version {version} of the '{protocol}' protocol.")]
     Version { version: i32, protocol: String },
+    #[error(
+        "Cannot use the '{protocol}' protocol on the current transport. The transport does not support 'Binary' transfer format."
+    )]
+    Format { protocol: &'static str },
     #[error("Handshake was canceled.")]
     TooLate,
     #[error("Handshake was canceled.")]
@@ -49,7 +54,7 @@ struct Request {
 }
 
 /// Reads a request without its separator, and returns what is spoken from then on.
-pub(crate) fn read(request: &[u8]) -> Result<Codec, HandshakeError> {
+pub(crate) fn read(request: &[u8], transport: Transport) -> Result<Codec, HandshakeError> {
     let Request { protocol, version } =
         serde_json::from_slice(request).map_err(HandshakeError::Malformed)?;
     let Some(codec) = Codec::by_name(&protocol) else {
@@ -57,6 +62,9 @@ pub(crate) fn read(request: &[u8]) -> Result<Codec, HandshakeError> {
     };
     if version > NEWEST {
         return Err(HandshakeError::Version { version, protocol });
+    }
+    if codec.is_binary() && !transport.takes_binary() {
+        return Err(HandshakeError::Format { protocol: codec.name() });
     }
     Ok(codec)
 }
@@ -82,7 +90,7 @@ mod tests {
     use super::*;
 
     fn refused(request: &str, detailed: bool) -> String {
-        read(request.as_bytes()).expect_err("refused").text(detailed)
+        read(request.as_bytes(), Transport::WebSockets).expect_err("refused").text(detailed)
     }
 
     #[test]
@@ -92,14 +100,23 @@ mod tests {
             r#"{"version":2,"protocol":"json"}"#,
             r#"{"protocol":"JSON","version":0,"more":[{}]}"#,
         ] {
-            assert_eq!(read(request.as_bytes()).expect(request), Codec::Json);
+            for transport in Transport::ALL {
+                let granted = read(request.as_bytes(), transport).expect(request);
+                assert_eq!(granted, Codec::Json);
+            }
         }
     }
 
     #[test]
     fn so_is_messagepack() {
         let request = br#"{"protocol":"MessagePack","version":1}"#;
-        assert_eq!(read(request).expect("granted"), Codec::MessagePack);
+        for transport in [Transport::WebSockets, Transport::LongPolling] {
+            assert_eq!(read(request, transport).expect("granted"), Codec::MessagePack);
+        }
+        assert_eq!(
+            read(request, Transport::ServerSentEvents).expect_err("refused").text(false),
+            "Cannot use the 'messagepack' protocol on the current transport. The transport does not support 'Binary' transfer format."
+        );
     }
 
     #[test]

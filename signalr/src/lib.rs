@@ -90,17 +90,24 @@
 //! ```
 
 mod auth;
+mod carrier;
 mod codec;
+mod endpoint;
 mod handshake;
 mod health;
 mod message;
 mod negotiate;
 mod options;
+mod polled;
 mod query;
+mod request;
+mod requests;
 mod router;
 mod session;
+mod table;
 mod texts;
 mod token;
+mod transport;
 mod value;
 mod websocket;
 
@@ -110,6 +117,8 @@ pub use auth::{
 pub use health::health_router;
 pub use negotiate::NegotiateVersion;
 pub use options::Options;
+pub use request::ConnectionRequest;
 pub use router::router;
 pub use token::{TokenKey, TokenKeyError, TokenKeys};
+pub use transport::Transport;
 pub use value::{Binary, Timestamp, TimestampError};

@@ -9,12 +9,14 @@ use backplane_hub::{ArgumentsError, EncodeError, HubError};
 pub(crate) const ID_REQUIRED: &str = "Connection ID required";
 /// An id that nobody was given, or that is no longer good.
 pub(crate) const UNKNOWN_ID: &str = "No Connection with that ID";
-/// A POST where there are WebSockets only.
+/// A POST about a WebSocket.
 pub(crate) const POST_NOT_ALLOWED: &str =
     "POST requests are not allowed for WebSocket connections.";
-/// A DELETE where there are WebSockets only.
+/// A DELETE about a connection that ends otherwise.
 pub(crate) const DELETE_NOT_ALLOWED: &str =
     "Cannot terminate this connection using the DELETE endpoint.";
+/// A request of another transport than the connection's.
+pub(crate) const OTHER_TRANSPORT: &str = "Cannot change transports mid-connection";
 /// A `negotiateVersion` that is none.
 pub(crate) const NOT_A_VERSION: &str = "The client requested a non-integer protocol version.";
 /// A handshake that fails for no reason of its own.

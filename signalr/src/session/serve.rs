@@ -18,9 +18,9 @@ use super::{
 };
 use crate::{
     Options,
+    carrier::{Carrier, Over, Turn},
     codec::Codec,
     message::{Invocation, Message},
-    websocket::{Over, Socket, Turn},
 };
 
 /// The most messages that are taken from the queue at once.
@@ -33,7 +33,7 @@ pub(super) async fn serve(
     options: &Options,
 ) -> Ending {
     let connection = &open.connection;
-    let mut clock = Clock::new(options, Instant::now());
+    let mut clock = Clock::new(options, open.socket.transport(), Instant::now());
     if open.socket.is_writing() {
         clock.write_begins(Instant::now());
     }
@@ -66,7 +66,7 @@ pub(super) async fn serve(
 struct Session<'a> {
     options: &'a Options,
     codec: Codec,
-    socket: &'a mut Socket,
+    socket: &'a mut Carrier,
     inbox: &'a mut Inbox,
     connection: &'a Connection,
     outbound: &'a mut Outbound,
