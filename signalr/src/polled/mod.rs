@@ -9,6 +9,8 @@ mod events;
 mod poll;
 mod post;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,
