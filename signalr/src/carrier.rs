@@ -17,6 +17,10 @@ use crate::{
 
 /// The server's end of a connection.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are WebSockets, for which a box is one more allocation"
+)]
 pub(crate) enum Carrier {
     WebSocket(Socket),
     Polled(PolledSocket),

@@ -5,16 +5,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use axum::response::Response;
 use backplane_hub::{ClaimError, Hub, User};
-use http::{StatusCode, request::Parts};
+use http::request::Parts;
 
 use crate::{
     NegotiateVersion, Options, Rejection, Transport, negotiate,
     query::Query,
-    router::plain,
+    refusal::Refusal,
     table::{Local, Table},
-    texts,
     token::{self, Ticket, TokenError},
 };
 
@@ -67,11 +65,9 @@ impl Endpoint {
     }
 
     /// Refuses what belongs to a transport that is not served.
-    pub(crate) fn serves(&self, transport: Transport) -> Result<(), Response> {
-        if self.options.transports.contains(&transport) {
-            return Ok(());
-        }
-        Err(plain(StatusCode::NOT_FOUND, &texts::no_transport(transport.name())))
+    pub(crate) fn serves(&self, transport: Transport) -> Result<(), Refusal> {
+        let served = self.options.transports.contains(&transport);
+        if served { Ok(()) } else { Err(Refusal::NotServed(transport)) }
     }
 
     /// What the token of a request stands for.
@@ -79,8 +75,8 @@ impl Endpoint {
         &self,
         token: Option<&str>,
         user: Option<&User>,
-    ) -> Result<Ticket, Response> {
-        let token = token.ok_or_else(|| plain(StatusCode::BAD_REQUEST, texts::ID_REQUIRED))?;
+    ) -> Result<Ticket, Refusal> {
+        let token = token.ok_or(Refusal::IdRequired)?;
         let keys = &self.options.token_keys;
         token::verify(keys, self.hub.name(), user, token).map_err(|error| self.unknown(error))
     }
@@ -91,43 +87,19 @@ impl Endpoint {
     }
 
     /// Lets a connection begin, which is granted once.
-    pub(crate) async fn claim(&self, ticket: &Ticket) -> Result<(), Refused> {
-        ticket.check(SystemTime::now()).map_err(|error| Refused::Unknown(self.unknown(error)))?;
+    pub(crate) async fn claim(&self, ticket: &Ticket) -> Result<(), Refusal> {
+        ticket.check(SystemTime::now()).map_err(|error| self.unknown(error))?;
         let Err(error) = self.hub.claim(&ticket.id, ticket.registrar).await else { return Ok(()) };
         tracing::debug!(hub = self.hub.name(), %error, "refused a connection token");
         Err(match error {
-            ClaimError::AlreadyClaimed => Refused::AlreadyClaimed,
-            ClaimError::Unavailable { .. } => {
-                Refused::Unknown(plain(StatusCode::SERVICE_UNAVAILABLE, ""))
-            }
-            _ => Refused::Unknown(unknown()),
+            ClaimError::AlreadyClaimed => Refusal::Begun,
+            ClaimError::Unavailable { .. } => Refusal::Unavailable,
+            _ => Refusal::Unknown,
         })
     }
 
-    fn unknown(&self, error: TokenError) -> Response {
+    fn unknown(&self, error: TokenError) -> Refusal {
         tracing::debug!(hub = self.hub.name(), %error, "refused a connection token");
-        unknown()
+        Refusal::Unknown
     }
-}
-
-/// Why a connection may not begin.
-pub(crate) enum Refused {
-    /// It has begun, here or on another node, and perhaps ended.
-    AlreadyClaimed,
-    /// Nothing is known of it, or nobody who knows can be asked; with the answer.
-    Unknown(Response),
-}
-
-impl Refused {
-    /// The answer, where it is `status` for a connection that has begun.
-    pub(crate) fn or(self, status: StatusCode, text: &str) -> Response {
-        match self {
-            Self::AlreadyClaimed => plain(status, text),
-            Self::Unknown(response) => response,
-        }
-    }
-}
-
-pub(crate) fn unknown() -> Response {
-    plain(StatusCode::NOT_FOUND, texts::UNKNOWN_ID)
 }

@@ -100,6 +100,7 @@ mod negotiate;
 mod options;
 mod polled;
 mod query;
+mod refusal;
 mod request;
 mod requests;
 mod router;

@@ -16,15 +16,14 @@ use http::{
 };
 
 use crate::{
-    Rejection, Transport,
+    Transport,
     carrier::Carrier,
-    endpoint::{Endpoint, unknown},
+    endpoint::Endpoint,
     polled::{Events, Polled, PolledConnection, PolledSocket, PostError},
+    refusal::{Refusal, plain},
     request::Kept,
-    router::plain,
     session::{self, Admission},
     table::{Local, Registration},
-    texts,
     websocket::Upgrade,
 };
 
@@ -51,8 +50,8 @@ impl Endpoint {
         mut request: Parts,
         token: Option<&str>,
         user: Option<User>,
-    ) -> Result<Response, Response> {
-        let upgrade = Upgrade::of(&mut request).map_err(IntoResponse::into_response)?;
+    ) -> Result<Response, Refusal> {
+        let upgrade = Upgrade::of(&mut request).map_err(Refusal::Upgrade)?;
         let origin = request.headers.get(ORIGIN);
         if !self.options.allows(origin) {
             tracing::warn!(
@@ -60,7 +59,7 @@ impl Endpoint {
                 ?origin,
                 "refused a WebSocket of an origin that is not allowed"
             );
-            return Err(Rejection::forbidden().into_response());
+            return Err(Refusal::Origin);
         }
         let ticket = match token {
             Some(_) => Some(self.ticket(token, user.as_ref())?),
@@ -73,8 +72,7 @@ impl Endpoint {
                 if let Some(local) = self.local(&ticket) {
                     return Err(begun(&local, Transport::WebSockets));
                 }
-                let claimed = self.claim(&ticket).await;
-                claimed.map_err(|refused| refused.or(StatusCode::CONFLICT, ""))?;
+                self.claim(&ticket).await?;
                 let registration = self.table.register(&ticket.id, Local::WebSocket);
                 (ticket.id, Some(registration))
             }
@@ -89,15 +87,14 @@ impl Endpoint {
         request: &Parts,
         token: Option<&str>,
         user: Option<User>,
-    ) -> Result<Response, Response> {
+    ) -> Result<Response, Refusal> {
         let transport = Transport::ServerSentEvents;
         let ticket = self.ticket(token, user.as_ref())?;
         self.serves(transport)?;
         if let Some(local) = self.local(&ticket) {
             return Err(begun(&local, transport));
         }
-        let claimed = self.claim(&ticket).await;
-        claimed.map_err(|refused| refused.or(StatusCode::CONFLICT, ""))?;
+        self.claim(&ticket).await?;
         let connection = self.begin(ticket.id, user, request, transport);
         Ok((EVENTS, Body::from_stream(Events::new(connection))).into_response())
     }
@@ -108,7 +105,7 @@ impl Endpoint {
         request: &Parts,
         token: Option<&str>,
         user: Option<User>,
-    ) -> Result<Response, Response> {
+    ) -> Result<Response, Refusal> {
         let transport = Transport::LongPolling;
         let ticket = self.ticket(token, user.as_ref())?;
         self.serves(transport)?;
@@ -118,8 +115,11 @@ impl Endpoint {
             }
             Some(local) => Err(begun(&local, transport)),
             None => {
-                let claimed = self.claim(&ticket).await;
-                claimed.map_err(|refused| refused.or(StatusCode::NOT_FOUND, texts::UNKNOWN_ID))?;
+                // One that has begun, but not here, has ended or is on another node.
+                self.claim(&ticket).await.map_err(|refusal| match refusal {
+                    Refusal::Begun => Refusal::Unknown,
+                    other => other,
+                })?;
                 self.begin(ticket.id, user, request, transport);
                 Ok((UNCACHED, OCTETS, ()).into_response())
             }
@@ -132,20 +132,18 @@ impl Endpoint {
         token: Option<&str>,
         user: Option<&User>,
         body: Body,
-    ) -> Result<Response, Response> {
+    ) -> Result<Response, Refusal> {
         let ticket = self.ticket(token, user)?;
-        let connection = match self.local(&ticket).ok_or_else(unknown)? {
+        let connection = match self.local(&ticket).ok_or(Refusal::Unknown)? {
             Local::Polled(connection) => connection,
-            Local::WebSocket => {
-                return Err(plain(StatusCode::METHOD_NOT_ALLOWED, texts::POST_NOT_ALLOWED));
-            }
+            Local::WebSocket => return Err(Refusal::NoPost),
         };
         match connection.post(body).await {
             Ok(()) => Ok(plain(StatusCode::OK, "")),
-            Err(PostError::Over) => Err(unknown()),
+            Err(PostError::Over) => Err(Refusal::Unknown),
             Err(PostError::Body(error)) => {
                 tracing::debug!(hub = self.hub.name(), %error, "the body of a request broke off");
-                Err(plain(StatusCode::BAD_REQUEST, ""))
+                Err(Refusal::Body)
             }
         }
     }
@@ -155,15 +153,15 @@ impl Endpoint {
         &self,
         token: Option<&str>,
         user: Option<&User>,
-    ) -> Result<Response, Response> {
+    ) -> Result<Response, Refusal> {
         let ticket = self.ticket(token, user)?;
-        match self.local(&ticket).ok_or_else(unknown)? {
+        match self.local(&ticket).ok_or(Refusal::Unknown)? {
             Local::Polled(connection) if connection.transport() == Transport::LongPolling => {
                 self.table.remove(&ticket.id);
                 connection.hang_up();
                 Ok(plain(StatusCode::ACCEPTED, ""))
             }
-            _ => Err(plain(StatusCode::BAD_REQUEST, texts::DELETE_NOT_ALLOWED)),
+            _ => Err(Refusal::NoDelete),
         }
     }
 
@@ -197,12 +195,8 @@ impl Endpoint {
 }
 
 /// The refusal of a connection that has begun.
-fn begun(local: &Local, transport: Transport) -> Response {
-    if local.transport() == transport {
-        plain(StatusCode::CONFLICT, "")
-    } else {
-        plain(StatusCode::BAD_REQUEST, texts::OTHER_TRANSPORT)
-    }
+fn begun(local: &Local, transport: Transport) -> Refusal {
+    if local.transport() == transport { Refusal::Begun } else { Refusal::OtherTransport }
 }
 
 fn answer(polled: Polled) -> Response {

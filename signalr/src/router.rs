@@ -15,7 +15,9 @@ use http::{
     header::{ACCEPT, CONTENT_TYPE},
 };
 
-use crate::{Options, codec::Codec, endpoint::Endpoint, query::Query, websocket::Upgrade};
+use crate::{
+    Options, codec::Codec, endpoint::Endpoint, query::Query, refusal::plain, websocket::Upgrade,
+};
 
 /// The routes of `hub`, to be nested under its path.
 ///
@@ -68,7 +70,7 @@ async fn connect(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) 
         Method::DELETE => endpoint.delete(id, user.as_ref()),
         _ => Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "")),
     };
-    answered.unwrap_or_else(|refusal| refusal)
+    answered.unwrap_or_else(IntoResponse::into_response)
 }
 
 fn accepts_events(headers: &HeaderMap) -> bool {
@@ -77,8 +79,4 @@ fn accepts_events(headers: &HeaderMap) -> bool {
         let kind = kind.split(';').next().unwrap_or_default();
         kind.trim().eq_ignore_ascii_case("text/event-stream")
     })
-}
-
-pub(crate) fn plain(status: StatusCode, text: &str) -> Response {
-    (status, [(CONTENT_TYPE, "text/plain")], text.to_owned()).into_response()
 }

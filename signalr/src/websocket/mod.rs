@@ -24,7 +24,10 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-pub(crate) use self::{decoder::FrameError, upgrade::Upgrade};
+pub(crate) use self::{
+    decoder::FrameError,
+    upgrade::{Upgrade, UpgradeError},
+};
 use self::{reader::Reader, writer::Writer};
 use crate::carrier::{Over, Turn};
 

@@ -114,7 +114,7 @@ async fn a_client_that_polls_is_served() {
 
     // What comes from elsewhere comes to the poll that waits, and all that has come comes at once.
     for number in 0..3 {
-        server.hub.clients().connection(&*id).send("Told", (number,)).await.unwrap();
+        server.hub.clients().connection(&id).send("Told", (number,)).await.unwrap();
     }
     for number in 0..3 {
         let told = json!({"type": 1, "target": "Told", "arguments": [number]});

@@ -38,7 +38,7 @@ pub(crate) fn write(message: &Message) -> Bytes {
         Message::Close { error, allow_reconnect } => {
             let mut record = Record::new(7, 2);
             record.optional_text(error.as_deref());
-            sure(encode::write_bool(&mut record.0, *allow_reconnect));
+            sure(&encode::write_bool(&mut record.0, *allow_reconnect));
             record.end()
         }
         Message::Ack { sequence } => {
@@ -132,7 +132,7 @@ impl Record {
     }
 
     fn headers(&mut self, trace: Option<&str>) {
-        sure(encode::write_map_len(&mut self.0, trace.is_some().into()));
+        sure(&encode::write_map_len(&mut self.0, trace.is_some().into()));
         if let Some(trace) = trace {
             self.text("traceparent");
             self.text(trace);
@@ -141,21 +141,21 @@ impl Record {
 
     fn array(&mut self, items: usize) {
         // What is written here comes from memory, where no list is that long.
-        sure(encode::write_array_len(&mut self.0, u32::try_from(items).unwrap_or(u32::MAX)));
+        sure(&encode::write_array_len(&mut self.0, u32::try_from(items).unwrap_or(u32::MAX)));
     }
 
     fn integer(&mut self, value: i64) {
-        sure(encode::write_sint(&mut self.0, value));
+        sure(&encode::write_sint(&mut self.0, value));
     }
 
     fn text(&mut self, text: &str) {
-        sure(encode::write_str(&mut self.0, text));
+        sure(&encode::write_str(&mut self.0, text));
     }
 
     fn optional_text(&mut self, text: Option<&str>) {
         match text {
             Some(text) => self.text(text),
-            None => sure(encode::write_nil(&mut self.0)),
+            None => sure(&encode::write_nil(&mut self.0)),
         }
     }
 
@@ -181,6 +181,6 @@ impl Record {
 }
 
 /// What is written to memory is written.
-fn sure<T, E>(written: Result<T, E>) {
+fn sure<T, E>(written: &Result<T, E>) {
     debug_assert!(written.is_ok(), "memory can be written to");
 }
