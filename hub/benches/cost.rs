@@ -83,7 +83,7 @@ async fn hub() -> Hub {
 
 async fn open(hub: &Hub, user: Option<User>) -> (Connection, Outbound) {
     let protocol = Arc::new(Text);
-    hub.open(Opening { id: ConnectionId::random(), user, protocol }).await.unwrap()
+    hub.open(Opening { id: ConnectionId::random(), user, protocol, request: None }).await.unwrap()
 }
 
 async fn connections(what: &str, user: bool, groups: usize) {

@@ -188,6 +188,7 @@ impl HubBuilder {
             policy: self.policy,
             methods: self.methods,
             states: self.states,
+            wants_request: self.needs.iter().any(|(_, needs)| needs.request),
             local,
             connections,
             groups: Audiences::default(),

@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) policy: Policy,
     pub(crate) methods: Methods,
     pub(crate) states: States,
+    /// Whether a handler takes something of the request that a connection began with.
+    pub(crate) wants_request: bool,
     pub(crate) local: Arc<Local>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) groups: Audiences,
@@ -78,6 +80,13 @@ impl Hub {
     #[must_use]
     pub fn clients(&self) -> Clients {
         Clients::new(Arc::clone(&self.0), None)
+    }
+
+    /// Whether any handler takes what a front end keeps of the request that a connection began with.
+    /// Where none does, a front end keeps nothing of it.
+    #[must_use]
+    pub fn wants_request(&self) -> bool {
+        self.0.wants_request
     }
 
     /// Who is in which group: on all nodes.

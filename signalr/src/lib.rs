@@ -90,17 +90,26 @@
 //! ```
 
 mod auth;
+mod carrier;
+mod codec;
+mod endpoint;
 mod handshake;
 mod health;
-mod json;
 mod message;
 mod negotiate;
 mod options;
+mod polled;
 mod query;
+mod refusal;
+mod request;
+mod requests;
 mod router;
 mod session;
+mod table;
 mod texts;
 mod token;
+mod transport;
+mod value;
 mod websocket;
 
 pub use auth::{
@@ -109,5 +118,8 @@ pub use auth::{
 pub use health::health_router;
 pub use negotiate::NegotiateVersion;
 pub use options::Options;
+pub use request::ConnectionRequest;
 pub use router::router;
 pub use token::{TokenKey, TokenKeyError, TokenKeys};
+pub use transport::Transport;
+pub use value::{Binary, Timestamp, TimestampError};

@@ -1,20 +1,22 @@
 //! The texts that clients see. They are those of the original to the letter, as clients and their
 //! tests compare them.
 
-use std::fmt::Display;
+use std::{error::Error, fmt::Display};
 
-use backplane_hub::{ArgumentsError, HubError};
+use backplane_hub::{ArgumentsError, EncodeError, HubError};
 
 /// A request other than a WebSocket's without an id.
 pub(crate) const ID_REQUIRED: &str = "Connection ID required";
 /// An id that nobody was given, or that is no longer good.
 pub(crate) const UNKNOWN_ID: &str = "No Connection with that ID";
-/// A POST where there are WebSockets only.
+/// A POST about a WebSocket.
 pub(crate) const POST_NOT_ALLOWED: &str =
     "POST requests are not allowed for WebSocket connections.";
-/// A DELETE where there are WebSockets only.
+/// A DELETE about a connection that ends otherwise.
 pub(crate) const DELETE_NOT_ALLOWED: &str =
     "Cannot terminate this connection using the DELETE endpoint.";
+/// A request of another transport than the connection's.
+pub(crate) const OTHER_TRANSPORT: &str = "Cannot change transports mid-connection";
 /// A `negotiateVersion` that is none.
 pub(crate) const NOT_A_VERSION: &str = "The client requested a non-integer protocol version.";
 /// A handshake that fails for no reason of its own.
@@ -97,8 +99,11 @@ pub(crate) fn streams(target: &str, sent: usize, expected: usize) -> String {
 }
 
 /// The method's result cannot be written.
-pub(crate) fn unwritable(target: &str, error: &serde_json::Error, detailed: bool) -> String {
-    failed_with(target, detailed, "JsonException", error)
+pub(crate) fn unwritable(target: &str, kind: &str, error: &EncodeError, detailed: bool) -> String {
+    match error.source() {
+        Some(source) => failed_with(target, detailed, kind, source),
+        None => failed_with(target, detailed, kind, error),
+    }
 }
 
 /// A stream is asked of a method that has none.

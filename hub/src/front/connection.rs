@@ -1,4 +1,5 @@
 use std::{
+    any::Any,
     future::Future,
     sync::{Arc, atomic::Ordering},
 };
@@ -23,6 +24,9 @@ pub struct Opening {
     pub user: Option<User>,
     /// What its client speaks.
     pub protocol: Arc<dyn Protocol>,
+    /// What the front end keeps of the request that the connection began with, for its extractors:
+    /// [`Invocation::request`]. Needed only where [`Hub::wants_request`].
+    pub request: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Hub {
@@ -36,14 +40,14 @@ impl Hub {
     ///
     /// Those of [`OpenError`].
     pub async fn open(&self, opening: Opening) -> Result<(Connection, Outbound), OpenError> {
-        let Opening { id, user, protocol } = opening;
+        let Opening { id, user, protocol, request } = opening;
         let hub = &self.0;
         self.authorize(user.as_ref())?;
         if id.is_empty() || id.len() > LONGEST_NAME {
             return Err(OpenError::NameTooLong);
         }
         let slot = hub.local.protocols.add(&protocol).ok_or(OpenError::TooManyProtocols)?;
-        let member = Arc::new(Member::new(id, user, protocol, slot));
+        let member = Arc::new(Member::new(id, user, protocol, slot, request));
         hub.connections.insert(&member)?;
         hub.open.fetch_add(1, Ordering::AcqRel);
         // From here on, dropping it unregisters the connection.

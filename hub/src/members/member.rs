@@ -1,4 +1,5 @@
 use std::{
+    any::Any,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -13,6 +14,8 @@ pub(crate) struct Member {
     pub(crate) protocol: Arc<dyn Protocol>,
     /// The protocol's index.
     pub(crate) slot: usize,
+    /// What the front end keeps of the request that it began with.
+    pub(crate) request: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) queue: Queue,
     pub(crate) items: Mutex<Option<Box<ItemMap>>>,
     memberships: Mutex<Memberships>,
@@ -34,12 +37,14 @@ impl Member {
         user: Option<User>,
         protocol: Arc<dyn Protocol>,
         slot: usize,
+        request: Option<Arc<dyn Any + Send + Sync>>,
     ) -> Self {
         Self {
             id,
             user,
             protocol,
             slot,
+            request,
             queue: Queue::default(),
             items: Mutex::default(),
             memberships: Mutex::default(),

@@ -59,6 +59,13 @@ impl Invocation {
         self.hub.states.get()
     }
 
+    /// What the front end keeps of the request that the connection began with, if it is of this
+    /// type: for extractors of a front end, which say so by [`Needs::request`].
+    #[must_use]
+    pub fn request<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        Arc::clone(self.member.request.as_ref()?).downcast().ok()
+    }
+
     /// The W3C `traceparent` that the client sent along.
     #[must_use]
     pub const fn trace(&self) -> Option<&Arc<str>> {
@@ -152,12 +159,18 @@ pub struct Needs {
     pub(crate) arguments: usize,
     pub(crate) states: Vec<(TypeId, &'static str)>,
     pub(crate) disconnect: bool,
+    pub(crate) request: bool,
 }
 
 impl Needs {
     /// A state of this type.
     pub fn state<T: Send + Sync + 'static>(&mut self) {
         self.states.push((TypeId::of::<T>(), type_name::<T>()));
+    }
+
+    /// What the front end keeps of the request that a connection began with.
+    pub const fn request(&mut self) {
+        self.request = true;
     }
 }
 

@@ -267,6 +267,7 @@ async fn policies() {
         id: ConnectionId::random(),
         user,
         protocol: Plain::new("plain"),
+        request: None,
     };
     assert!(matches!(
         hub.open(opening(None)).await,

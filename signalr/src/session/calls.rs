@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::{
-    json,
+    codec::Codec,
     message::{Invocation, Message, Outcome},
     texts,
 };
@@ -27,17 +27,18 @@ pub(super) enum Kind {
 /// Starts a call.
 pub(super) fn start(
     connection: &Connection,
+    codec: Codec,
     invocation: Invocation,
     kind: Kind,
     detailed: bool,
 ) -> Call {
     match kind {
-        Kind::Plain => call(connection, invocation, detailed),
-        Kind::Stream | Kind::Uploads => refuse(connection, invocation, kind, detailed),
+        Kind::Plain => call(connection, codec, invocation, detailed),
+        Kind::Stream | Kind::Uploads => refuse(connection, codec, invocation, kind, detailed),
     }
 }
 
-fn call(connection: &Connection, invocation: Invocation, detailed: bool) -> Call {
+fn call(connection: &Connection, codec: Codec, invocation: Invocation, detailed: bool) -> Call {
     let Invocation { id, target, arguments, trace, .. } = invocation;
     let running = connection.invoke(&target, arguments, trace.map(Into::into));
     Box::pin(async move {
@@ -49,11 +50,15 @@ fn call(connection: &Connection, invocation: Invocation, detailed: bool) -> Call
         }
         let id = id?;
         Some(match outcome {
-            Ok(value) => json::result(&id, &*value).unwrap_or_else(|error| {
+            Ok(value) => codec.result(&id, &*value).unwrap_or_else(|error| {
                 tracing::error!(method = %target, %error, "a result cannot be written");
-                failed(id, texts::unwritable(&target, &error, detailed))
+                failed(
+                    codec,
+                    id,
+                    texts::unwritable(&target, codec.write_failure(), &error, detailed),
+                )
             }),
-            Err(error) => failed(id, text(&target, &error, detailed)),
+            Err(error) => failed(codec, id, text(&target, &error, detailed)),
         })
     })
 }
@@ -62,7 +67,13 @@ fn call(connection: &Connection, invocation: Invocation, detailed: bool) -> Call
 ///
 /// Whether there is such a method, and whether the user may know, is for the hub to say. It is asked
 /// by a call with more arguments than any method takes, which gets just as far as that.
-fn refuse(connection: &Connection, invocation: Invocation, kind: Kind, detailed: bool) -> Call {
+fn refuse(
+    connection: &Connection,
+    codec: Codec,
+    invocation: Invocation,
+    kind: Kind,
+    detailed: bool,
+) -> Call {
     const TOO_MANY: usize = 64;
 
     let Invocation { id, target, streams, .. } = invocation;
@@ -79,7 +90,7 @@ fn refuse(connection: &Connection, invocation: Invocation, kind: Kind, detailed:
             }
             Err(error) => text(&target, &error, detailed),
         };
-        Some(failed(id, text))
+        Some(failed(codec, id, text))
     })
 }
 
@@ -97,6 +108,6 @@ fn text(target: &str, error: &InvocationError, detailed: bool) -> String {
     }
 }
 
-fn failed(id: Box<str>, text: String) -> Bytes {
-    json::write(&Message::Completion { id, outcome: Outcome::Error(text.into()) })
+fn failed(codec: Codec, id: Box<str>, text: String) -> Bytes {
+    codec.write(&Message::Completion { id, outcome: Outcome::Error(text.into()) })
 }

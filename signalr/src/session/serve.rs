@@ -17,9 +17,10 @@ use super::{
     inbox::Inbox,
 };
 use crate::{
-    Options, json,
+    Options,
+    carrier::{Carrier, Over, Turn},
+    codec::Codec,
     message::{Invocation, Message},
-    websocket::{Over, Socket, Turn},
 };
 
 /// The most messages that are taken from the queue at once.
@@ -32,12 +33,13 @@ pub(super) async fn serve(
     options: &Options,
 ) -> Ending {
     let connection = &open.connection;
-    let mut clock = Clock::new(options, Instant::now());
+    let mut clock = Clock::new(options, open.socket.transport(), Instant::now());
     if open.socket.is_writing() {
         clock.write_begins(Instant::now());
     }
     let mut session = Session {
         options,
+        codec: open.codec,
         socket: &mut open.socket,
         inbox: &mut open.inbox,
         connection,
@@ -63,7 +65,8 @@ pub(super) async fn serve(
 /// anything else from its turn.
 struct Session<'a> {
     options: &'a Options,
-    socket: &'a mut Socket,
+    codec: Codec,
+    socket: &'a mut Carrier,
     inbox: &'a mut Inbox,
     connection: &'a Connection,
     outbound: &'a mut Outbound,
@@ -192,7 +195,7 @@ impl Session<'_> {
                 Some(Due::ClientTimeout) => return Some(Ending::Fault(Fault::Timeout)),
                 Some(Due::SendTimeout) => return Some(Ending::SendTimeout),
                 Some(Due::Ping) => {
-                    self.socket.send_one(json::PING.clone());
+                    self.socket.send_one(self.codec.ping());
                     self.clock.write_begins(now);
                 }
                 None => {}
@@ -232,7 +235,7 @@ impl Session<'_> {
                     return Some(Ending::Fault(Fault::TooLarge { limit }));
                 }
             };
-            match json::parse(&record) {
+            match self.codec.parse(&record) {
                 Ok(Some(message)) => {
                     if let Some(ending) = self.receive(message) {
                         return Some(ending);
@@ -267,7 +270,8 @@ impl Session<'_> {
     fn call(&mut self, invocation: Invocation, kind: Kind) {
         if self.running.len() < self.options.parallel_invocations.get() {
             let detailed = self.options.detailed_errors;
-            self.running.push(calls::start(self.connection, invocation, kind, detailed));
+            let call = calls::start(self.connection, self.codec, invocation, kind, detailed);
+            self.running.push(call);
         } else {
             self.waiting = Some(Box::new((invocation, kind)));
         }

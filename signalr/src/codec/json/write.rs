@@ -58,6 +58,14 @@ pub(crate) fn result(id: &str, value: &dyn erased_serde::Serialize) -> serde_jso
     Ok(record.end())
 }
 
+/// One item of a stream.
+pub(crate) fn item(id: &str, value: &dyn erased_serde::Serialize) -> serde_json::Result<Bytes> {
+    let mut record = Record::new();
+    record.head(2, None, Some(id));
+    record.value(",\"item\":", value)?;
+    Ok(record.end())
+}
+
 /// A call of a client's method that wants no answer.
 pub(super) fn invocation(
     target: &str,
