@@ -116,9 +116,32 @@ pub enum InvocationError {
     /// The method's policy does not let the user pass.
     #[error("the method's policy does not let this user pass")]
     Unauthorized,
+    /// The method returns a stream, and one value was asked for.
+    #[error("the method returns a stream, and one value was asked for")]
+    Streaming,
+    /// The method returns once, and a stream was asked for.
+    #[error("the method returns once, and a stream was asked for")]
+    NotStreaming,
+    /// A filter answered a call of a streaming method with one value.
+    #[error("a filter answered a call of a streaming method with one value")]
+    NotAStream,
+    /// Too many or too few streams came with the call.
+    #[error("{sent} streams came with the call, {expected} are expected")]
+    Uploads {
+        /// How many came.
+        sent: usize,
+        /// How many [`Upload`](crate::Upload)s the method takes.
+        expected: usize,
+    },
     /// The method failed.
     #[error("the method failed: {0}")]
     Failed(HubError),
+}
+
+impl From<HubError> for InvocationError {
+    fn from(error: HubError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// How arguments do not fit a method.

@@ -151,7 +151,7 @@ pub use error::{
     ArgumentsError, ClaimError, CloseError, GroupError, HubError, InvocationError, OpenError,
     SendError,
 };
-pub use front::{Connection, Opening, Outbound};
+pub use front::{Connection, Opening, Outbound, Replies};
 pub use groups::{Groups, Joined};
 pub use health::Health;
 pub use hub::Hub;
@@ -160,8 +160,10 @@ pub use loss::{
 };
 pub use members::End;
 pub use method::{
-    Aborted, Answer, Disconnect, Extract, Fallible, FromInvocation, Handler, IntoReturned,
-    Invocation, Items, Needs, Plain, Returned, State, Trace, ViaArgument, ViaExtract,
+    Aborted, Answer, Call, Disconnect, Extract, Fallible, Filter, Filtered, FromInvocation,
+    Handler, IntoReply, IntoReturned, Invocation, Items, Needs, Next, Plain, Reply, Returned,
+    Returning, State, Streaming, Trace, Upload, UploadReceiver, UploadSender, ViaArgument,
+    ViaExtract, ViaUpload, upload,
 };
 pub use options::{HubOptions, WhenSlow};
 pub use policy::{Policy, Unauthorized};

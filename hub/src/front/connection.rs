@@ -7,12 +7,12 @@ use std::{
 use backplane_core::{LONGEST_NAME, SubscribeError, Subscription};
 use bytes::Bytes;
 
-use super::Outbound;
+use super::{Outbound, Replies};
 use crate::{
-    ConnectionId, End, Hub, HubError, InvocationError, OpenError, Protocol, Returned, User,
+    Call, ConnectionId, End, Hub, HubError, InvocationError, OpenError, Protocol, Reply, User,
     hub::Shared,
     members::Member,
-    method::{Invocation, Methods},
+    method::{Around, Methods},
 };
 
 /// What a front end opens a connection with.
@@ -94,47 +94,47 @@ impl Connection {
         self.member.user.as_ref()
     }
 
-    /// Runs `on_connected`; before any [`invoke`](Self::invoke).
+    /// Runs `on_connected`; before any [`call`](Self::call).
     ///
     /// # Errors
     ///
     /// What the hook failed with: the connection is to be closed with that, by way of
     /// [`disconnected`](Self::disconnected).
     pub async fn connected(&self) -> Result<(), HubError> {
-        let hook = self.hub.methods.connected.as_deref();
-        Methods::hook(hook, self.invocation(), "on_connected").await
+        Methods::hook(&self.hub, &self.member, Around::Connected, None).await
     }
 
-    /// Runs the method `target`, whose name is found without regard to case. Each argument is what
-    /// [`Protocol::argument`] reads.
+    /// Runs a method.
     ///
     /// The future owns what it needs and can be polled anywhere; several may run at once. Dropping it
-    /// drops the method where it stands.
+    /// drops the method where it stands, and dropping [`Reply::Items`] the stream: by itself that ends
+    /// when the call's token or the connection does, as [`Aborted`](crate::Aborted) has it. Pull
+    /// its items while there is [`room`](Replies::room).
     ///
     /// # Errors
     ///
     /// Those of [`InvocationError`]. A method that panics has failed, and nothing else is disturbed.
-    pub fn invoke(
+    pub fn call(
         &self,
-        target: &str,
-        arguments: Vec<Bytes>,
-        trace: Option<Arc<str>>,
-    ) -> impl Future<Output = Result<Returned, InvocationError>> + Send + 'static + use<> {
-        let hub = Arc::clone(&self.hub);
-        let target: Box<str> = target.into();
-        let invocation = self.invocation().with_arguments(arguments, trace);
+        call: Call,
+    ) -> impl Future<Output = Result<Reply, InvocationError>> + Send + 'static + use<> {
+        let (hub, member) = (Arc::clone(&self.hub), Arc::clone(&self.member));
         async move {
             hub.local.counters.invocations.add(1);
-            hub.methods.invoke(&target, invocation).await
+            Methods::call(&hub, member, call).await
         }
     }
 
     /// Queues a message of the front end's own, in order with those of the hub. It is never dropped
     /// by policy: if it does not fit, the connection ends as [`End::TooSlow`].
     pub fn reply(&self, bytes: Bytes) {
-        if self.member.queue.reply(bytes, &self.hub.local.limits) {
-            self.hub.local.closed_slow(&self.member);
-        }
+        super::replies::send(&self.hub, &self.member, bytes);
+    }
+
+    /// For replies from elsewhere.
+    #[must_use]
+    pub fn replies(&self) -> Replies {
+        Replies::new(Arc::clone(&self.hub), Arc::clone(&self.member))
     }
 
     /// Waits until the hub wants the connection closed. Cancel-safe.
@@ -148,15 +148,10 @@ impl Connection {
     /// Cancelling it drops the hook where it stands.
     pub async fn disconnected(mut self, error: Option<&str>) {
         self.unregister();
-        let hook = self.hub.methods.disconnected.as_deref();
-        let invocation = self.invocation().with_error(error);
-        if let Err(error) = Methods::hook(hook, invocation, "on_disconnected").await {
+        let hook = Methods::hook(&self.hub, &self.member, Around::Disconnected, error);
+        if let Err(error) = hook.await {
             tracing::error!(hub = %self.hub.name, %error, "on_disconnected failed");
         }
-    }
-
-    fn invocation(&self) -> Invocation {
-        Invocation::new(Arc::clone(&self.hub), Arc::clone(&self.member))
     }
 
     /// Idempotent.

@@ -4,7 +4,9 @@
 mod connection;
 mod outbound;
 mod registrar;
+mod replies;
 
 pub use connection::{Connection, Opening};
 pub use outbound::Outbound;
 pub(crate) use registrar::Registrar;
+pub use replies::Replies;

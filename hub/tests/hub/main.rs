@@ -16,6 +16,7 @@ mod outbound;
 mod questions;
 mod queue_of_events;
 mod scale_out;
+mod streams;
 mod targets;
 
 use std::sync::Arc;

@@ -9,8 +9,8 @@ use std::{
 };
 
 use backplane_hub::{
-    Aborted, ArgumentsError, Caller, Claims, ConnectionId, Disconnect, End, Extract, Hub, HubError,
-    Invocation, InvocationError, Items, Needs, Policy, State, Trace, User,
+    Aborted, ArgumentsError, Call, Caller, Claims, ConnectionId, Disconnect, End, Extract, Hub,
+    HubError, Invocation, InvocationError, Items, Needs, Policy, Reply, State, Trace, User,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -86,8 +86,9 @@ async fn arguments_and_extractors_in_any_mix() {
     let returned = client.invoke("mixed", vec![json!("a"), json!(null), json!([1, 2])]).await;
     assert_eq!(returned.unwrap(), json!(["a", null, [1, 2], null]));
     let raw = [r#""a""#, "7", "[]"].map(Bytes::from).to_vec();
-    let traced = client.connection().invoke("MIXED", raw, Some("00-1-2-01".into())).await.unwrap();
-    assert_eq!(serde_json::to_value(traced).unwrap(), json!(["a", 7, [], "00-1-2-01"]));
+    let traced = Call { trace: Some("00-1-2-01".into()), ..Call::new("MIXED", raw) };
+    let Reply::Value(value) = client.call(traced).await.unwrap() else { panic!("a stream") };
+    assert_eq!(serde_json::to_value(value).unwrap(), json!(["a", 7, [], "00-1-2-01"]));
 
     let order = json!({"item": "tea", "quantity": 2});
     let returned = client.invoke("PlaceOrder", vec![order.clone()]).await;
@@ -122,7 +123,7 @@ async fn arguments_that_do_not_fit() {
         ));
     }
     let broken = vec![Bytes::from_static(b"1"), Bytes::from_static(b"{")];
-    let outcome = client.connection().invoke("sum", broken, None).await;
+    let outcome = client.call(Call::new("sum", broken)).await;
     assert!(matches!(outcome.err(), Some(InvocationError::Arguments { .. })));
     assert!(matches!(client.invoke("none", vec![]).await, Err(InvocationError::UnknownMethod)));
 }
@@ -202,7 +203,7 @@ async fn a_dropped_call_stops_where_it_stands() {
     let hub = one_hub(|hub| hub.method("Forever", pending::<()>)).await;
     let client = Client::open(&hub).await;
     let calls: Vec<_> =
-        (0..100).map(|_| client.connection().invoke("forever", vec![], None)).collect();
+        (0..100).map(|_| client.connection().call(Call::new("forever", vec![]))).collect();
     let mut calls = futures_util::future::join_all(calls.into_iter().map(Box::pin));
     assert!(futures_util::poll!(&mut calls).is_pending());
     drop(calls);
@@ -352,7 +353,7 @@ async fn abort_ends_the_connection() {
     })
     .await;
     let mut client = Client::open(&hub).await;
-    let waiting = tokio::spawn(client.connection().invoke("wait", vec![], None));
+    let waiting = tokio::spawn(client.connection().call(Call::new("wait", vec![])));
     client.connection().reply(r#"["plain","before",[],null]"#.into());
     client.invoke("abort", vec![]).await.unwrap();
     assert_eq!(client.ended().await, End::Aborted);

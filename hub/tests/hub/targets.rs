@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use backplane_hub::{
-    Backplane, Caller, ConnectionId, Hub, HubError, LONGEST_NAME, Protocol, SendError, User,
+    Backplane, Call, Caller, ConnectionId, Hub, HubError, LONGEST_NAME, Protocol, SendError, User,
 };
 use backplane_memory::Medium;
 use serde::Serialize;
@@ -55,7 +55,7 @@ async fn a_callers_own_targets() {
     }
     let raw = vec![json!("hi").to_string().into()];
     let trace = Some(Arc::from("00-aa-bb-01"));
-    caller.connection().invoke("say", raw, trace).await.unwrap();
+    caller.call(Call { trace, ..Call::new("say", raw) }).await.unwrap();
     for (client, targets) in [
         (&mut caller, &["caller", "all"][..]),
         (&mut here, &["others", "all"]),

@@ -10,7 +10,8 @@ use std::{
 };
 
 use backplane_hub::{
-    Connection, ConnectionId, EncodeError, End, Hub, Opening, Outbound, Protocol, User,
+    Call, Connection, ConnectionId, EncodeError, End, Hub, InvocationError, Opening, Outbound,
+    Protocol, Reply, User,
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -115,6 +116,12 @@ pub struct Client {
     waiting: VecDeque<Bytes>,
 }
 
+/// A call with these arguments.
+#[must_use]
+pub fn call(target: &str, arguments: &[Value]) -> Call {
+    Call::new(target, arguments.iter().map(|argument| argument.to_string().into()).collect())
+}
+
 static FENCES: AtomicU64 = AtomicU64::new(0);
 
 impl Client {
@@ -177,6 +184,12 @@ impl Client {
         self.waiting.pop_front()
     }
 
+    /// Whether a message has come that was not taken.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Takes the next message, which must be this.
     pub async fn expect(&mut self, target: &str, arguments: Value) {
         let told = self.next().await.expect("a message");
@@ -198,10 +211,16 @@ impl Client {
         &self,
         target: &str,
         arguments: Vec<Value>,
-    ) -> Result<Value, backplane_hub::InvocationError> {
-        let raw = arguments.iter().map(|argument| argument.to_string().into()).collect();
-        let returned = soon(target, self.connection().invoke(target, raw, None)).await?;
-        Ok(serde_json::to_value(returned).unwrap())
+    ) -> Result<Value, InvocationError> {
+        match self.call(call(target, &arguments)).await? {
+            Reply::Value(value) => Ok(serde_json::to_value(value).unwrap()),
+            Reply::Items(_) => panic!("{target} returned a stream"),
+        }
+    }
+
+    /// Makes a call.
+    pub async fn call(&self, call: Call) -> Result<Reply, InvocationError> {
+        soon("a call", self.connection().call(call)).await
     }
 
     /// Waits until the hub wants the connection closed, and says why.

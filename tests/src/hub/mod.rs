@@ -17,7 +17,7 @@ use std::{
 use backplane_hub::{Backplane, ConnectionId, GroupError, Hub, Joined, User};
 use serde_json::json;
 
-pub use client::{Client, Plain, soon, until};
+pub use client::{Client, Plain, call, soon, until};
 
 /// Nodes that are connected.
 pub trait HubFixture: Send + Sync {
