@@ -252,9 +252,16 @@ impl HubBuilder {
         if needs.disconnect {
             self.note(BuildError::MisplacedDisconnect { handler: name.to_owned() });
         }
-        let (uploads, aborted) = (needs.uploads, needs.aborted);
+        let method = Method {
+            name: name.into(),
+            handler,
+            policy,
+            streaming,
+            arguments: needs.arguments,
+            uploads: needs.uploads,
+            aborted: needs.aborted,
+        };
         self.needs.push((name.to_owned(), needs));
-        let method = Method { name: name.into(), handler, policy, streaming, uploads, aborted };
         if let Some(other) = self.methods.by_name.insert(method::fold(name), method) {
             let other = other.name.as_ref().to_owned();
             self.note(BuildError::DuplicateMethod { name: name.to_owned(), other });

@@ -166,6 +166,15 @@ pub enum ArgumentsError {
     },
 }
 
+impl ArgumentsError {
+    pub(crate) const fn expect(given: usize, expected: usize) -> Result<(), InvocationError> {
+        if given == expected {
+            return Ok(());
+        }
+        Err(InvocationError::Arguments { detail: Self::Count { given, expected } })
+    }
+}
+
 /// Why a send did not, or is not known to, reach every connection it was meant for.
 ///
 /// With several groups, users or connections all are attempted, and the first error is told. Once

@@ -25,6 +25,8 @@ pub struct Options {
     pub(crate) disconnect_timeout: Duration,
     pub(crate) largest_message: usize,
     pub(crate) parallel_invocations: NonZeroUsize,
+    pub(crate) parallel_streams: NonZeroUsize,
+    pub(crate) stream_capacity: NonZeroUsize,
     pub(crate) detailed_errors: bool,
 }
 
@@ -47,6 +49,8 @@ impl Options {
             disconnect_timeout: Duration::from_secs(15),
             largest_message: 32 * 1024,
             parallel_invocations: NonZeroUsize::MIN,
+            parallel_streams: const { NonZeroUsize::new(100).unwrap() },
+            stream_capacity: const { NonZeroUsize::new(10).unwrap() },
             detailed_errors: false,
         }
     }
@@ -137,9 +141,23 @@ impl Options {
     }
 
     /// How many calls of one client run at once; more wait, and what the client sends after them
-    /// waits too. Default 1: calls run in order.
+    /// waits too. Default 1: calls run in order. Calls that return streams or send some run beside
+    /// them.
     pub fn parallel_invocations(self, limit: NonZeroUsize) -> Self {
         Self { parallel_invocations: limit, ..self }
+    }
+
+    /// How many streams one client has at once, both ways together; a call with more is refused.
+    /// Default 100, which is plenty for a page; the original has no limit, but each stream may make
+    /// the server hold one message of the largest size.
+    pub fn parallel_streams(self, limit: NonZeroUsize) -> Self {
+        Self { parallel_streams: limit, ..self }
+    }
+
+    /// How many items of one stream of a client wait for the method that reads it. Where it does not
+    /// read as fast as they come, all that the client sends waits. Default 10.
+    pub fn stream_capacity(self, items: NonZeroUsize) -> Self {
+        Self { stream_capacity: items, ..self }
     }
 
     /// Shows clients what went wrong on the server. Default off: errors that handlers don't mean for
@@ -191,6 +209,8 @@ impl fmt::Debug for Options {
             .field("disconnect_timeout", &self.disconnect_timeout)
             .field("largest_message", &self.largest_message)
             .field("parallel_invocations", &self.parallel_invocations)
+            .field("parallel_streams", &self.parallel_streams)
+            .field("stream_capacity", &self.stream_capacity)
             .field("detailed_errors", &self.detailed_errors)
             .finish_non_exhaustive()
     }

@@ -113,6 +113,36 @@ pub(crate) fn not_streaming(target: &str) -> String {
     )
 }
 
+/// One value is asked of a method that streams.
+pub(crate) fn streaming(target: &str) -> String {
+    format!(
+        "The client attempted to invoke the streaming '{target}' method with a non-streaming invocation."
+    )
+}
+
+/// A filter made something else of a stream.
+pub(crate) fn not_a_stream(target: &str) -> String {
+    format!(
+        "The value returned by the streaming method '{target}' is not a ChannelReader<> or IAsyncEnumerable<>."
+    )
+}
+
+/// A stream failed midway.
+pub(crate) fn stream_failed(error: &HubError, detailed: bool) -> String {
+    let text = "An error occurred on the server while streaming results.".to_owned();
+    with_detail(text, detailed || error.is_public(), error.kind(), error.message())
+}
+
+/// A stream has the id of another one.
+pub(crate) fn id_in_use(id: &str) -> String {
+    format!("Invocation ID '{id}' is already in use.")
+}
+
+/// More streams than one client may have. The original has no such limit.
+pub(crate) fn too_many_streams(most: usize) -> String {
+    format!("A client may have at most {most} streams at once.")
+}
+
 fn failed_with(target: &str, show: bool, kind: &str, message: impl Display) -> String {
     let text = format!("An unexpected error occurred invoking '{target}' on the server.");
     with_detail(text, show, kind, message)
@@ -146,6 +176,15 @@ mod tests {
             not_streaming("Echo"),
             "The client attempted to invoke the non-streaming 'Echo' method with a streaming invocation."
         );
+        assert_eq!(
+            streaming("EmptyStream"),
+            "The client attempted to invoke the streaming 'EmptyStream' method with a non-streaming invocation."
+        );
+        assert_eq!(
+            not_a_stream("Count"),
+            "The value returned by the streaming method 'Count' is not a ChannelReader<> or IAsyncEnumerable<>."
+        );
+        assert_eq!(id_in_use("1"), "Invocation ID '1' is already in use.");
         assert_eq!(
             streams("Echo", 1, 0),
             "An unexpected error occurred invoking 'Echo' on the server. HubException: Client sent 1 stream(s), Hub method expects 0."
@@ -186,6 +225,12 @@ mod tests {
             failed("StreamingConcat", &public, false),
             "An unexpected error occurred invoking 'StreamingConcat' on the server. HubException: Something bad"
         );
+        let text = "An error occurred on the server while streaming results.";
+        assert_eq!(stream_failed(&private, false), text);
+        let detail = "InvalidOperationException: An error occurred.";
+        assert_eq!(stream_failed(&private, true), format!("{text} {detail}"));
+        let detail = "HubException: Something bad";
+        assert_eq!(stream_failed(&public, false), format!("{text} {detail}"));
     }
 
     #[test]

@@ -125,6 +125,13 @@ impl Connection {
         }
     }
 
+    /// Why a call would not run, as far as can be told without reading its arguments: a front end in
+    /// which calls wait for each other can answer such a one at once.
+    #[must_use]
+    pub fn refusal(&self, call: &Call) -> Option<InvocationError> {
+        self.hub.methods.refusal(self.user(), call, &self.hub.name)
+    }
+
     /// Queues a message of the front end's own, in order with those of the hub. It is never dropped
     /// by policy: if it does not fit, the connection ends as [`End::TooSlow`].
     pub fn reply(&self, bytes: Bytes) {

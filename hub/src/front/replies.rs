@@ -24,6 +24,12 @@ impl Replies {
         self.member.queue.room(size, &self.hub.local.limits).await;
     }
 
+    /// Whether the connection has ended, or is being ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.member.queue.is_over()
+    }
+
     /// The same as [`Connection::reply`](crate::Connection::reply).
     pub fn send(&self, bytes: Bytes) {
         send(&self.hub, &self.member, bytes);

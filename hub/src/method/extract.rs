@@ -140,11 +140,7 @@ impl Invocation {
     }
 
     pub(super) fn expect(&self, expected: usize) -> Result<(), InvocationError> {
-        let given = self.arguments.len();
-        if given == expected {
-            return Ok(());
-        }
-        Err(InvocationError::Arguments { detail: ArgumentsError::Count { given, expected } })
+        ArgumentsError::expect(self.arguments.len(), expected)
     }
 
     fn argument<T: DeserializeOwned>(&mut self) -> Result<T, InvocationError> {

@@ -35,7 +35,9 @@ pub use reply::{
 pub(crate) use upload::Closing;
 pub use upload::{Upload, UploadReceiver, UploadSender, upload};
 
-use crate::{HubError, InvocationError, Policy, User, hub::Shared, members::Member};
+use crate::{
+    ArgumentsError, HubError, InvocationError, Policy, User, hub::Shared, members::Member,
+};
 
 /// A method as it was registered.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub(crate) struct Method {
     pub(crate) policy: Option<Policy>,
     /// Whether it returns a stream.
     pub(crate) streaming: bool,
+    /// How many arguments it takes.
+    pub(crate) arguments: usize,
     /// How many uploads it takes.
     pub(crate) uploads: usize,
     /// Whether it is told that nobody waits for it any more.
@@ -66,6 +70,22 @@ impl Methods {
         // A client that calls by the registered name in lower case costs no allocation.
         let method = self.by_name.get(target).or_else(|| self.by_name.get(&fold(target)));
         method.ok_or(InvocationError::UnknownMethod)
+    }
+
+    /// Why a call would not run, as far as can be told without reading its arguments.
+    pub(crate) fn refusal(
+        &self,
+        user: Option<&User>,
+        call: &Call,
+        hub: &str,
+    ) -> Option<InvocationError> {
+        let method = match self.find(&call.target) {
+            Ok(method) => method,
+            Err(error) => return Some(error),
+        };
+        let admitted = method.admit(user, call, hub);
+        let (given, expected) = (call.arguments.len(), method.arguments);
+        admitted.and_then(|()| ArgumentsError::expect(given, expected)).err()
     }
 
     /// Runs a method.

@@ -4,6 +4,7 @@
 
 mod claims;
 mod connect;
+mod filters;
 mod groups;
 mod health;
 mod hostile;
@@ -18,6 +19,7 @@ mod queue_of_events;
 mod scale_out;
 mod streams;
 mod targets;
+mod uploads;
 
 use std::sync::Arc;
 

@@ -4,23 +4,19 @@ mod calls;
 mod clock;
 mod ending;
 mod inbox;
+mod running;
 mod serve;
+mod streams;
 
-use std::{
-    any::Any,
-    future::{Future, poll_fn},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-};
+use std::{any::Any, sync::Arc};
 
 use backplane_hub::{Connection, ConnectionId, Opening, Outbound, User};
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, future::join, stream::FuturesUnordered};
+use futures_util::{FutureExt, future::join};
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use self::{calls::Call, ending::Ending, inbox::Inbox};
+use self::{ending::Ending, inbox::Inbox, running::Running};
 use crate::{
     Options,
     carrier::Carrier,
@@ -57,7 +53,7 @@ async fn serve(socket: Carrier, mut admission: Admission) {
     let endpoint = Arc::clone(&admission.endpoint);
     let options = &endpoint.options;
     let Some(mut open) = Box::pin(open(socket, admission)).await else { return };
-    let mut running = FuturesUnordered::new();
+    let mut running = Running::default();
     let ending = serve::serve(&mut open, &mut running, options).await;
     Box::pin(end(open, running, ending, options)).await;
 }
@@ -137,7 +133,7 @@ async fn refuse(socket: &mut Carrier, options: &Options, error: &HandshakeError)
 }
 
 /// Ends a connection, on both sides.
-async fn end(open: Open, mut running: FuturesUnordered<Call>, ending: Ending, options: &Options) {
+async fn end(open: Open, mut running: Running, ending: Ending, options: &Options) {
     let Open { mut socket, connection, outbound, codec, .. } = open;
     match &ending {
         // Networks fail all the time; a client that breaks the protocol has to be mended.
@@ -146,20 +142,21 @@ async fn end(open: Open, mut running: FuturesUnordered<Call>, ending: Ending, op
         }
         ending => tracing::debug!(?ending, "closes a connection"),
     }
+    running.streams.give_up();
     // Calls that need not wait for anything are still answered.
-    while let Some(Some(answer)) = running.next().now_or_never() {
+    while let Some(Some(answer)) = running.next_answer().now_or_never() {
         answer.into_iter().for_each(|answer| connection.reply(answer));
     }
     // The others go on to their end: a client that hangs up must not leave them half done.
-    beside(&mut running, part(&mut socket, codec, outbound, &ending, options)).await;
+    running.beside(part(&mut socket, codec, outbound, &ending, options)).await;
     let lingering = async {
         if !ending.is_cut() {
             socket.linger(options.close_timeout).await;
         }
     };
     let reason = ending.reason();
-    beside(&mut running, join(lingering, connection.disconnected(reason.as_deref()))).await;
-    while running.next().await.is_some() {}
+    running.beside(join(lingering, connection.disconnected(reason.as_deref()))).await;
+    running.to_end().await;
 }
 
 /// Sends what is still queued, and the last message, if the client can get one.
@@ -183,14 +180,4 @@ async fn finish(socket: &mut Carrier, last: Vec<Bytes>, code: u16, options: &Opt
         Ok(Err(error)) => tracing::trace!(%error, "the last message was not sent"),
         Err(_) => tracing::debug!("the last message was not sent in time"),
     }
-}
-
-/// Awaits `future` while `running` goes on.
-async fn beside<F: Future>(running: &mut FuturesUnordered<Call>, future: F) -> F::Output {
-    let mut future = pin!(future);
-    poll_fn(|context| {
-        while let Poll::Ready(Some(_)) = running.poll_next_unpin(context) {}
-        future.as_mut().poll(context)
-    })
-    .await
 }

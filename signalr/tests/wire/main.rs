@@ -20,4 +20,6 @@ mod nodes;
 mod polling;
 mod requests;
 mod server;
+mod streams;
 mod transports;
+mod uploads;

@@ -53,7 +53,12 @@ impl Probe {
         told.expect("a handler tells something in time").expect("the probe lives")
     }
 
-    async fn tell(&self, event: impl Into<String>) {
+    /// Waits until one more may go on.
+    pub(crate) async fn pass(&self) {
+        self.gate.acquire().await.expect("the gate is never closed").forget();
+    }
+
+    pub(crate) async fn tell(&self, event: impl Into<String>) {
         self.events.send(event.into()).await.expect("the test listens");
     }
 }
@@ -138,7 +143,7 @@ async fn panic(text: String) {
 /// Tells that it has begun, and goes on when it is released.
 async fn block(name: String, State(probe): State<Probe>) -> String {
     probe.tell(format!("{name} begins")).await;
-    probe.gate.acquire().await.expect("the gate is never closed").forget();
+    probe.pass().await;
     probe.tell(format!("{name} ends")).await;
     name
 }
