@@ -55,14 +55,51 @@
 //! A front end connects clients: `backplane_signalr::router(&orders, …)` is an axum router for every
 //! SignalR client. The hub itself knows neither HTTP nor a wire format.
 //!
+//! # Streams
+//!
+//! A method that returns a stream is added with [`HubBuilder::stream`]. Its items are pulled only while
+//! its client has room for them. A parameter of the type [`Upload`] is a stream that the client sends
+//! with the call, to either kind of method.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use backplane_hub::{HubError, Upload};
+//! use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+//! # use backplane_hub::HubBuilder;
+//!
+//! /// Streams ever greater numbers, for as long as somebody wants them.
+//! async fn count(from: u64, pause_ms: u64) -> Result<impl Stream<Item = u64>, HubError> {
+//!     if pause_ms == 0 {
+//!         return Err(HubError::client("not so fast"));
+//!     }
+//!     let pause = Duration::from_millis(pause_ms);
+//!     Ok(stream::iter(from..).then(move |number| async move {
+//!         tokio::time::sleep(pause).await;
+//!         number
+//!     }))
+//! }
+//!
+//! /// Adds up what the client streams.
+//! async fn sum(numbers: Upload<u64>) -> Result<u64, HubError> {
+//!     numbers.try_fold(0, async |sum, number| Ok(sum + number)).await
+//! }
+//! # fn described(hub: HubBuilder) -> HubBuilder {
+//! hub.stream("Count", count).method("Sum", sum)
+//! # }
+//! ```
+//!
 //! # Where to look
 //!
-//! * To write methods: [`Hub::builder`], [`Caller`], [`State`], [`HubError`], [`Handler`].
+//! * To write methods: [`Hub::builder`], [`Caller`], [`State`], [`HubError`], [`Handler`]; with streams:
+//!   [`HubBuilder::stream`], [`Upload`], [`Aborted`].
+//! * To put something around them: [`Filter`].
 //! * To reach clients: [`Hub::clients`], [`Target::send`], [`Groups`]; what can go wrong: [`SendError`],
 //!   [`Sent::Queued`], [`Joined::HereOnly`], [`GroupError`].
 //! * To hear of losses: [`HubBuilder::on_gap`], [`HubBuilder::on_link`], [`HubBuilder::notify_clients`],
 //!   [`Hub::health`].
-//! * To write a front end: [`Hub::open`], [`Connection`], [`Outbound`], [`Protocol`].
+//! * To write a front end: [`Hub::open`], [`Connection`], [`Call`], [`upload`], [`Outbound`],
+//!   [`Replies`], [`Protocol`].
 //!
 //! # A message's way
 //!

@@ -38,8 +38,12 @@
 //! | `GET` with an upgrade, with or without a token as `id` | a WebSocket that speaks the JSON hub protocol |
 //! | what belongs to other transports | the status that clients know for it |
 //!
-//! Methods return once, and take no streams; clients that ask for streams are told so. WebSockets are
-//! opened over HTTP/1.1. Paths are axum's, so unlike the original's they have a case.
+//! WebSockets are opened over HTTP/1.1. Paths are axum's, so unlike the original's they have a case.
+//!
+//! Calls of a client run one after the other, or so many at a time as
+//! [`Options::parallel_invocations`] lets; those that return streams or send some run beside them, at
+//! most [`Options::parallel_streams`]. Of a call that cannot run, a client is told at once, unless it is
+//! the type of an argument that does not fit: that is seen when its turn comes.
 //!
 //! # No sticky sessions
 //!
@@ -76,7 +80,7 @@
 //! An idle connection costs less than 12 KiB of resident memory on the memory backplane;
 //! `cargo bench -p backplane-signalr --bench idle` says how much. A client can make the server hold one
 //! message of [`Options::largest_message`] that has not come whole, as much again for each call that
-//! runs and for one that waits, and 16 KiB. What waits for a client is bounded by the hub
+//! runs, for one that waits and for each stream that the client sends, and 16 KiB. What waits for a client is bounded by the hub
 //! ([`HubOptions`](backplane_hub::HubOptions)), how long a write may take by
 //! [`Options::send_timeout`].
 //!

@@ -24,9 +24,6 @@ use crate::{
     texts,
 };
 
-/// How many items of a stream are queued before others have their turn.
-const TURN: usize = 16;
-
 /// All calls that return streams or send them. They run beside the other calls, which wait for each
 /// other. Holds nothing while there are none.
 #[derive(Default)]
@@ -215,11 +212,9 @@ impl Client {
     ) -> Option<Bytes> {
         let id = id?;
         let Answers { codec, detailed } = self.answers;
-        let mut turn = TURN;
+        let mut turn = Turn::default();
         loop {
-            if self.room(0).await {
-                turn = 1;
-            }
+            self.room(0, &mut turn).await;
             let item = match items.next().await {
                 Some(Ok(item)) => codec.item(&id, &*item),
                 Some(Err(error)) => {
@@ -241,28 +236,22 @@ impl Client {
                     return Some(self.answers.error(id, texts::stream_failed(&error, detailed)));
                 }
             };
-            if self.room(item.len()).await {
-                turn = 1;
-            }
+            self.room(item.len(), &mut turn).await;
             if !self.cancel.is_cancelled() {
                 self.replies.send(item);
             }
-            turn -= 1;
-            if turn == 0 {
-                turn = TURN;
+            if turn.is_over() {
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    /// Waits for room, unless nobody waits for the stream any more. Whether it had to wait: others may
-    /// have waited too, and have their turn behind one item then, however little room there is.
-    async fn room(&self, size: usize) -> bool {
-        if self.replies.room(size).now_or_never().is_some() {
-            return false;
+    /// Waits for room, unless nobody waits for the stream any more.
+    async fn room(&self, size: usize, turn: &mut Turn) {
+        if self.replies.room(size).now_or_never().is_none() {
+            turn.waited();
+            select(pin!(self.replies.room(size)), pin!(self.cancel.cancelled())).await;
         }
-        select(pin!(self.replies.room(size)), pin!(self.cancel.cancelled())).await;
-        true
     }
 
     /// Sends a completion, if anybody still waits for it. A client whose connection ends is not told
@@ -272,5 +261,38 @@ impl Client {
         if !self.over.is_cancelled() && !self.replies.is_over() {
             self.replies.send(last);
         }
+    }
+}
+
+/// How many items of a stream are queued before others have their turn: few where there is little
+/// room, as they all wait for it and the first to come would take it all.
+struct Turn {
+    length: u8,
+    left: u8,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { length: 1, left: 1 }
+    }
+}
+
+impl Turn {
+    const LONGEST: u8 = 16;
+
+    /// There was no room.
+    fn waited(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Counts an item. Whether it was the last one; the next turn is longer.
+    fn is_over(&mut self) -> bool {
+        self.left -= 1;
+        let over = self.left == 0;
+        if over {
+            self.length = Self::LONGEST.min(self.length * 2);
+            self.left = self.length;
+        }
+        over
     }
 }

@@ -226,7 +226,8 @@ async fn a_method_that_does_not_read_holds_up_its_client() {
     item(&mut client, "1", json!(4)).await;
     client.call("t", "Tell", json!(["behind"])).await;
     // Others are not held up.
-    Client::connect(&server).await.works().await;
+    let mut other = Client::connect(&server).await;
+    other.works().await;
     server.probe.release();
     assert_eq!(server.probe.told().await, "reads");
     assert_eq!(server.probe.told().await, "behind");
