@@ -39,8 +39,8 @@
 //! # #[derive(Debug)] struct Speech;
 //! # impl backplane_hub::Protocol for Speech {
 //! #     fn name(&self) -> &'static str { "speech" }
-//! #     fn invocation(&self, target: &str, _: &[&dyn erased_serde::Serialize], _: Option<&str>)
-//! #         -> Result<bytes::Bytes, backplane_hub::EncodeError> { Ok(target.to_owned().into()) }
+//! #     fn invocation(&self, _: Option<&str>, target: &str, _: &[&dyn erased_serde::Serialize],
+//! #         _: Option<&str>) -> Result<bytes::Bytes, backplane_hub::EncodeError> { Ok(target.to_owned().into()) }
 //! #     fn argument(&self, _: &[u8], _: &mut dyn FnMut(&mut dyn erased_serde::Deserializer<'_>)
 //! #         -> Result<(), erased_serde::Error>) -> Result<(), erased_serde::Error> { Ok(()) }
 //! # }
@@ -145,13 +145,15 @@ pub use backplane_core::{
 
 pub use builder::{BuildError, HubBuilder};
 pub use caller::{Caller, CallerClients};
-pub use clients::{Arguments, Clients, Sending, Sent, Target};
+pub use clients::{Arguments, Client, Clients, Invoking, Sending, Sent, Target};
 pub use connect::{Connect, connect};
 pub use error::{
-    ArgumentsError, ClaimError, CloseError, GroupError, HubError, InvocationError, OpenError,
-    SendError,
+    ArgumentsError, ClaimError, CloseError, CompletionError, GroupError, HubError, InvocationError,
+    InvokeError, OpenError, RelayError, SendError,
 };
-pub use front::{Connection, Opening, Outbound};
+pub use front::{
+    Completion, Connection, Opening, Outbound, Ownership, Relay, RelayAnswer, RelayRequest, Relayed,
+};
 pub use groups::{Groups, Joined};
 pub use health::Health;
 pub use hub::Hub;

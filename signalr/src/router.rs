@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use backplane_hub::{ClaimError, ConnectionId, Hub, Protocol, User};
+use backplane_hub::{ClaimError, ConnectionId, Hub, Ownership, Protocol, User};
 use http::{
     HeaderMap, Method, Request, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, ORIGIN},
@@ -162,25 +162,32 @@ impl Endpoint {
             tracing::warn!(hub = self.hub.name(), origin = ?headers.get(ORIGIN), "refused a WebSocket of an origin that is not allowed");
             return Rejection::forbidden().into_response();
         }
-        let id = match token {
-            None => ConnectionId::random(),
+        let (id, ownership) = match token {
+            None => (ConnectionId::random(), None),
             Some(token) => match self.claim(token, user.as_ref()).await {
-                Ok(id) => id,
+                Ok((id, ownership)) => (id, Some(ownership)),
                 Err(response) => return response,
             },
         };
-        upgrade.accept(move |socket| session::run(socket, Admission { endpoint: self, id, user }))
+        upgrade.accept(async move |socket| {
+            session::run(socket, Admission { endpoint: self, id, user }).await;
+            drop(ownership);
+        })
     }
 
     /// The connection that a token stands for, which is granted once.
-    async fn claim(&self, token: &str, user: Option<&User>) -> Result<ConnectionId, Response> {
+    async fn claim(
+        &self,
+        token: &str,
+        user: Option<&User>,
+    ) -> Result<(ConnectionId, Ownership), Response> {
         let ticket = self.verify(token, user).map_err(|_| unknown())?;
         match self.hub.claim(&ticket.id, ticket.registrar).await {
-            Ok(()) => Ok(ticket.id),
+            Ok(ownership) => Ok((ticket.id, ownership)),
             Err(error) => {
                 tracing::debug!(hub = self.hub.name(), %error, "refused a connection token");
                 Err(match error {
-                    ClaimError::AlreadyClaimed => plain(StatusCode::CONFLICT, ""),
+                    ClaimError::AlreadyClaimed { .. } => plain(StatusCode::CONFLICT, ""),
                     ClaimError::Unavailable { .. } => plain(StatusCode::SERVICE_UNAVAILABLE, ""),
                     _ => unknown(),
                 })

@@ -1,6 +1,7 @@
 use std::{
     future::Future,
     sync::{Arc, atomic::Ordering},
+    task::Context,
 };
 
 use backplane_core::{LONGEST_NAME, SubscribeError, Subscription};
@@ -8,9 +9,11 @@ use bytes::Bytes;
 
 use super::Outbound;
 use crate::{
-    ConnectionId, End, Hub, HubError, InvocationError, OpenError, Protocol, Returned, User,
+    CompletionError, ConnectionId, End, Hub, HubError, InvocationError, OpenError, Protocol,
+    Returned, User,
+    clients::Within,
     hub::Shared,
-    members::Member,
+    members::{Member, Running, Slot},
     method::{Invocation, Methods},
 };
 
@@ -67,6 +70,17 @@ impl Hub {
     }
 }
 
+/// What a client answers to a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Completion {
+    /// A value, as [`Protocol::argument`] reads it.
+    Result(Bytes),
+    /// Its method failed, or there is none.
+    Error(Box<str>),
+    /// Its method returned nothing.
+    Nothing,
+}
+
 /// A front end's handle of an open connection.
 ///
 /// Dropping it unregisters the connection at once, without running `on_disconnected`.
@@ -98,7 +112,7 @@ impl Connection {
     /// [`disconnected`](Self::disconnected).
     pub async fn connected(&self) -> Result<(), HubError> {
         let hook = self.hub.methods.connected.as_deref();
-        Methods::hook(hook, self.invocation(), "on_connected").await
+        Methods::hook(hook, self.invocation(Within::OnConnected), "on_connected").await
     }
 
     /// Runs the method `target`, whose name is found without regard to case. Each argument is what
@@ -118,11 +132,42 @@ impl Connection {
     ) -> impl Future<Output = Result<Returned, InvocationError>> + Send + 'static + use<> {
         let hub = Arc::clone(&self.hub);
         let target: Box<str> = target.into();
-        let invocation = self.invocation().with_arguments(arguments, trace);
+        let slot = Slot::new(Arc::clone(&self.member));
+        let within = Within::Method(Arc::clone(&slot));
+        let invocation = self.invocation(within).with_arguments(arguments, trace);
+        let running = Running(slot);
         async move {
+            let _running = running;
             hub.local.counters.invocations.add(1);
             hub.methods.invoke(&target, invocation).await
         }
+    }
+
+    /// How many of the running calls wait for what a client answers, by way of their
+    /// [`Caller`](crate::Caller): they take no place of a limit to how many run side by side.
+    #[must_use]
+    pub fn waiting_calls(&self) -> usize {
+        self.member.yielded.count()
+    }
+
+    /// The same; whoever polls last is woken when it grows.
+    #[must_use]
+    pub fn poll_waiting_calls(&self, context: &Context<'_>) -> usize {
+        self.member.yielded.poll(context)
+    }
+
+    /// Takes what the client answers to a call with this id.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`CompletionError`]: nothing has changed then.
+    pub fn completed(&self, id: &str, completion: Completion) -> Result<(), CompletionError> {
+        let local = &self.hub.local;
+        let paid = local.owed.pay(id, &self.member, completion);
+        if paid.is_err() {
+            local.counters.stray_results.add(1);
+        }
+        paid
     }
 
     /// Queues a message of the front end's own, in order with those of the hub. It is never dropped
@@ -145,14 +190,14 @@ impl Connection {
     pub async fn disconnected(mut self, error: Option<&str>) {
         self.unregister();
         let hook = self.hub.methods.disconnected.as_deref();
-        let invocation = self.invocation().with_error(error);
+        let invocation = self.invocation(Within::OnDisconnected).with_error(error);
         if let Err(error) = Methods::hook(hook, invocation, "on_disconnected").await {
             tracing::error!(hub = %self.hub.name, %error, "on_disconnected failed");
         }
     }
 
-    fn invocation(&self) -> Invocation {
-        Invocation::new(Arc::clone(&self.hub), Arc::clone(&self.member))
+    fn invocation(&self, within: Within) -> Invocation {
+        Invocation::new(Arc::clone(&self.hub), Arc::clone(&self.member), within)
     }
 
     /// Idempotent.

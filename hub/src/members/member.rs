@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::Queue;
+use super::{Queue, Yielded};
 use crate::{ConnectionId, Protocol, User, method::ItemMap};
 
 /// One connection of this node.
@@ -14,6 +14,7 @@ pub(crate) struct Member {
     /// The protocol's index.
     pub(crate) slot: usize,
     pub(crate) queue: Queue,
+    pub(crate) yielded: Yielded,
     pub(crate) items: Mutex<Option<Box<ItemMap>>>,
     memberships: Mutex<Memberships>,
 }
@@ -41,6 +42,7 @@ impl Member {
             protocol,
             slot,
             queue: Queue::default(),
+            yielded: Yielded::default(),
             items: Mutex::default(),
             memberships: Mutex::default(),
         }

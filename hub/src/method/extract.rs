@@ -13,7 +13,9 @@ use super::{
     arguments,
     handler::{ViaArgument, ViaExtract},
 };
-use crate::{ArgumentsError, Caller, HubError, InvocationError, hub::Shared, members::Member};
+use crate::{
+    ArgumentsError, Caller, HubError, InvocationError, clients::Within, hub::Shared, members::Member,
+};
 
 /// One call of a handler: who calls, on what hub, with which arguments.
 #[derive(Debug)]
@@ -24,11 +26,12 @@ pub struct Invocation {
     next: usize,
     trace: Option<Arc<str>>,
     error: Option<Arc<str>>,
+    within: Within,
 }
 
 impl Invocation {
-    pub(crate) const fn new(hub: Arc<Shared>, member: Arc<Member>) -> Self {
-        Self { hub, member, arguments: Vec::new(), next: 0, trace: None, error: None }
+    pub(crate) const fn new(hub: Arc<Shared>, member: Arc<Member>, within: Within) -> Self {
+        Self { hub, member, arguments: Vec::new(), next: 0, trace: None, error: None, within }
     }
 
     pub(crate) fn with_arguments(self, arguments: Vec<Bytes>, trace: Option<Arc<str>>) -> Self {
@@ -50,7 +53,8 @@ impl Invocation {
     /// Who calls.
     #[must_use]
     pub fn caller(&self) -> Caller {
-        Caller::new(Arc::clone(&self.hub), Arc::clone(&self.member), self.trace.clone())
+        let (hub, member) = (Arc::clone(&self.hub), Arc::clone(&self.member));
+        Caller::new(hub, member, self.trace.clone(), self.within.clone())
     }
 
     /// The hub's state of this type, if it was given any.

@@ -8,6 +8,7 @@ use std::{collections::HashMap, future::Future, panic::AssertUnwindSafe, sync::A
 
 use futures_util::FutureExt;
 
+pub(crate) use arguments::read;
 pub use extract::{
     Aborted, Disconnect, Extract, FromInvocation, Invocation, Items, Needs, State, Trace,
 };

@@ -18,7 +18,7 @@ async fn a_connection_is_granted_once_by_its_registrar() {
         one.announce(&id, MINUTE);
         soon("a claim", first.claim(&id, one.node())).await.unwrap();
         let again = soon("a claim", second.claim(&id, one.node())).await;
-        assert!(matches!(again, Err(ClaimError::AlreadyClaimed)), "{again:?}");
+        assert!(matches!(again, Err(ClaimError::AlreadyClaimed { owner: Some(_) })), "{again:?}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backplane_hub::{Connection, End, HubError, Outbound};
+use backplane_hub::{Completion, CompletionError, Connection, End, HubError, Outbound};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Options, json,
-    message::{Invocation, Message},
+    message::{Invocation, Message, Outcome},
     websocket::{Over, Socket, Turn},
 };
 
@@ -86,6 +86,8 @@ struct Wake {
     called: bool,
     turn: Option<Turn>,
     due: bool,
+    /// The call that waits can run.
+    place: bool,
 }
 
 impl Session<'_> {
@@ -145,7 +147,16 @@ impl Session<'_> {
             wake.turn = Some(turn);
         }
         wake.due = timer.poll(context).is_ready();
-        let happened = wake.started.is_some() || wake.called || wake.turn.is_some() || wake.due;
+        // A call that waits for what a client answers gives its place away.
+        wake.place = self.waiting.is_some() && {
+            let given_away = self.connection.poll_waiting_calls(context);
+            self.has_place(given_away)
+        };
+        let happened = wake.started.is_some()
+            || wake.called
+            || wake.turn.is_some()
+            || wake.due
+            || wake.place;
         if happened { Poll::Ready(wake) } else { Poll::Pending }
     }
 
@@ -254,9 +265,9 @@ impl Session<'_> {
             Message::StreamInvocation(invocation) => self.call(invocation, Kind::Stream),
             Message::Ping => self.clock.pinged(),
             Message::Close { error, .. } => return Some(Ending::Left { error }),
+            Message::Completion { id, outcome } => self.completed(&id, outcome),
             // They refer to streams and calls that are not there: they may have just ended.
             Message::StreamItem { .. }
-            | Message::Completion { .. }
             | Message::CancelInvocation { .. }
             | Message::Ack { .. }
             | Message::Sequence { .. } => {}
@@ -264,8 +275,31 @@ impl Session<'_> {
         None
     }
 
+    /// What the client answers to a call of its methods.
+    fn completed(&self, id: &str, outcome: Outcome) {
+        let completion = match outcome {
+            Outcome::Result(result) => Completion::Result(result),
+            Outcome::Error(text) => Completion::Error(text),
+            Outcome::Nothing => Completion::Nothing,
+        };
+        match self.connection.completed(id, completion) {
+            Ok(()) => {}
+            Err(error @ CompletionError::WrongConnection { .. }) => {
+                tracing::warn!(%error, "ignored a client's result");
+            }
+            Err(error) => tracing::debug!(%error, "ignored a client's result"),
+        }
+    }
+
+    /// Whether another call can run. Those that wait for what a client answers don't count, as nothing
+    /// could be read meanwhile.
+    fn has_place(&self, given_away: usize) -> bool {
+        let running = self.running.len().saturating_sub(given_away);
+        running < self.options.parallel_invocations.get()
+    }
+
     fn call(&mut self, invocation: Invocation, kind: Kind) {
-        if self.running.len() < self.options.parallel_invocations.get() {
+        if self.has_place(self.connection.waiting_calls()) {
             let detailed = self.options.detailed_errors;
             self.running.push(calls::start(self.connection, invocation, kind, detailed));
         } else {

@@ -15,4 +15,5 @@ mod liveness;
 mod logs;
 mod negotiation;
 mod nodes;
+mod results;
 mod server;
