@@ -60,8 +60,7 @@ impl Caller {
     /// Whom to send to: on all nodes, and on behalf of this call.
     #[must_use]
     pub fn clients(&self) -> CallerClients {
-        let calling =
-            Calling { member: Arc::clone(&self.member), within: self.within.clone() };
+        let calling = Calling { member: Arc::clone(&self.member), within: self.within.clone() };
         CallerClients {
             clients: Clients::new(Arc::clone(&self.hub), self.trace.clone(), Some(calling)),
             member: Arc::clone(&self.member),

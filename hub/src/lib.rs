@@ -48,6 +48,10 @@
 //!
 //! // From anywhere in the process, to clients of any process:
 //! orders.clients().user("ann").send("OrderStatusChanged", ("order 1", "Shipped")).await?;
+//! # async fn ask(orders: Hub, id: &str) -> Result<(), HubError> {
+//! let minutes: u32 = orders.clients().connection(id).invoke("ConfirmEta", ("order 1",)).await?;
+//! # let _ = minutes; Ok(())
+//! # }
 //! # Ok(())
 //! # }
 //! ```
@@ -60,9 +64,11 @@
 //! * To write methods: [`Hub::builder`], [`Caller`], [`State`], [`HubError`], [`Handler`].
 //! * To reach clients: [`Hub::clients`], [`Target::send`], [`Groups`]; what can go wrong: [`SendError`],
 //!   [`Sent::Queued`], [`Joined::HereOnly`], [`GroupError`].
+//! * To ask a client for a result: [`Client::invoke`], [`InvokeError`].
 //! * To hear of losses: [`HubBuilder::on_gap`], [`HubBuilder::on_link`], [`HubBuilder::notify_clients`],
 //!   [`Hub::health`].
-//! * To write a front end: [`Hub::open`], [`Connection`], [`Outbound`], [`Protocol`].
+//! * To write a front end: [`Hub::open`], [`Connection`], [`Outbound`], [`Protocol`]; for clients whose
+//!   requests land on any node: [`Hub::announce`], [`Hub::claim`], [`Hub::relay`], [`Relay`].
 //!
 //! # A message's way
 //!
@@ -85,7 +91,10 @@
 //! * What the backplane loses is not lost in silence; see below.
 //! * A client that does not keep up costs itself only: its queue is bounded, and it is closed or
 //!   loses messages, as [`HubOptions`] say. [`Hub::stats`] counts every message that is dropped.
-//! * Messages of one task to one target arrive in their order. Between targets there is none.
+//! * Messages of one task to one target arrive in their order. Between targets there is none, nor
+//!   between what is sent to a client and what it is asked.
+//! * A client that is asked for a result is called once, and the call fails as soon as its connection
+//!   or its node is gone. There is no other deadline.
 //!
 //! # When the backplane loses something
 //!

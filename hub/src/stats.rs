@@ -57,7 +57,8 @@ counters! {
     requests,
     /// Questions of other nodes that were answered.
     answered,
-    /// Questions and cancellations dropped as too many waited; questions are repeated.
+    /// Questions and cancellations dropped as too many waited, and are repeated; and those refused as
+    /// too much waits for clients of this node.
     dropped_requests,
     /// Bodies on the backplane that could not be read.
     malformed,

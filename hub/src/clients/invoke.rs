@@ -89,7 +89,8 @@ impl Client {
         method: &str,
         arguments: impl Arguments,
     ) -> Invoking<T> {
-        let answer: Pin<Box<dyn Future<Output = _> + Send>> = match self.prepare(method, arguments) {
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> = match self.prepare(method, arguments)
+        {
             Err(error) => Box::pin(std::future::ready(Err(error))),
             Ok(prepared) => {
                 let hub = Arc::clone(&self.target.hub);
@@ -199,8 +200,7 @@ impl Prepared {
     }
 
     async fn call_elsewhere(self, hub: &Shared, id: &str) -> Result<Answer, InvokeError> {
-        let question =
-            Question::Invoke { id: self.invocation, payloads: payloads(&self.payloads) };
+        let question = Question::Invoke { id: self.invocation, payloads: payloads(&self.payloads) };
         let whom = Whom::Connection(id);
         let asked = hub.routing.ask_client(whom, question, self.number, &mut None).await;
         let id: Box<str> = id.into();
@@ -250,9 +250,7 @@ impl Answer {
     fn read<T: DeserializeOwned>(self) -> Result<T, InvokeError> {
         let read = match self.completion {
             Completion::Result(raw) => method::read(&*self.protocol, &raw),
-            Completion::Nothing => {
-                T::deserialize(UnitDeserializer::<erased_serde::Error>::new())
-            }
+            Completion::Nothing => T::deserialize(UnitDeserializer::<erased_serde::Error>::new()),
             Completion::Error(message) => return Err(InvokeError::Client { message }),
         };
         read.map_err(|source| InvokeError::Result { expected: type_name::<T>(), source })

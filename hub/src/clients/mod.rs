@@ -7,8 +7,8 @@ mod send;
 use std::sync::Arc;
 
 pub use arguments::Arguments;
-pub use invoke::{Client, Invoking};
 pub(crate) use invoke::{Calling, Within};
+pub use invoke::{Client, Invoking};
 pub use send::{Sending, Sent};
 
 use crate::hub::Shared;

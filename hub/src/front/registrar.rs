@@ -69,7 +69,11 @@ impl Registrar {
     fn announce(&self, id: &ConnectionId, keep: Duration) {
         let mut book = self.book();
         if !book.granted.contains_key(id) && !book.announced.contains_key(id) {
-            book.note(id.clone(), Announced { until: Instant::now() + keep, ended: false }, self.most);
+            book.note(
+                id.clone(),
+                Announced { until: Instant::now() + keep, ended: false },
+                self.most,
+            );
         }
     }
 
@@ -77,7 +81,11 @@ impl Registrar {
         let mut book = self.book();
         if let Some(grant) = book.granted.get(id) {
             let owner = Some(grant.to.0);
-            return if grant.to == asker { Ok(()) } else { Err(ClaimError::AlreadyClaimed { owner }) };
+            return if grant.to == asker {
+                Ok(())
+            } else {
+                Err(ClaimError::AlreadyClaimed { owner })
+            };
         }
         let announced = book.announced.get(id).filter(|it| it.until > Instant::now());
         match announced {
@@ -214,7 +222,11 @@ impl Hub {
     ///
     /// Those of [`ClaimError`]; `Unknown` after a second where the registrar is gone, at once where it
     /// leaves or dies meanwhile.
-    pub async fn claim(&self, id: &ConnectionId, registrar: NodeId) -> Result<Ownership, ClaimError> {
+    pub async fn claim(
+        &self,
+        id: &ConnectionId,
+        registrar: NodeId,
+    ) -> Result<Ownership, ClaimError> {
         let hub = &self.0;
         let granted = || Ownership { hub: Arc::clone(hub), id: id.clone(), registrar };
         if registrar == self.node() {

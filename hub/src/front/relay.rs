@@ -155,7 +155,9 @@ impl Hub {
             let (owner, outcome) = match asked {
                 Ok(answered) => answered,
                 // It never had the request, so that another node may be asked.
-                Err(Silence::Nobody | Silence::Gone) if turn.is_some() => return Ok(Found::Nothing),
+                Err(Silence::Nobody | Silence::Gone) if turn.is_some() => {
+                    return Ok(Found::Nothing);
+                }
                 Err(silence) => return Err(refused(silence)),
             };
             match outcome {

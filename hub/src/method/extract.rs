@@ -14,7 +14,8 @@ use super::{
     handler::{ViaArgument, ViaExtract},
 };
 use crate::{
-    ArgumentsError, Caller, HubError, InvocationError, clients::Within, hub::Shared, members::Member,
+    ArgumentsError, Caller, HubError, InvocationError, clients::Within, hub::Shared,
+    members::Member,
 };
 
 /// One call of a handler: who calls, on what hub, with which arguments.

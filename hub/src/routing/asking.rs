@@ -16,8 +16,9 @@ use tokio::{
 };
 
 use super::{
-    Routed, Routing, offer,
+    Routed, Routing,
     desk::Errand,
+    offer,
     patience::{Patience, REPEATS, Verdict},
     question::{Letter, Outcome, Question},
     turns::{Turn, Turns},
@@ -223,11 +224,7 @@ impl Drop for Waiting<'_> {
 
 impl Routing {
     /// Asks a node for something that it does by itself, and waits for the outcome.
-    pub(crate) async fn ask(
-        &self,
-        whom: Whom<'_>,
-        question: Question,
-    ) -> Result<Outcome, Silence> {
+    pub(crate) async fn ask(&self, whom: Whom<'_>, question: Question) -> Result<Outcome, Silence> {
         let number = self.local.asking.number();
         let asked = self.ask_for(whom, question, number, Work::OfTheNode, &mut None).await;
         asked.map(|(_, outcome)| outcome)
@@ -329,7 +326,8 @@ impl Routing {
                     (None, _) => true,
                     (Some(_), Work::OfTheNode) => false,
                     (Some((owner, _)), Work::OfAClient) => {
-                        owner != self.local.node && !self.backplane.members().borrow().contains(owner)
+                        owner != self.local.node
+                            && !self.backplane.members().borrow().contains(owner)
                     }
                 };
                 if silence_counts {
@@ -413,4 +411,3 @@ fn why(link: &Link) -> Arc<str> {
         _ => "the link to the broker was interrupted".into(),
     }
 }
-

@@ -98,10 +98,7 @@ pub(super) fn take_payloads(body: Bytes) -> Result<Bytes, Malformed> {
 }
 
 /// Hands over what [`put_payloads`] wrote: names and payloads. Returns how many bytes follow.
-fn read_payloads(
-    mut body: Bytes,
-    mut read: impl FnMut(Bytes, Bytes),
-) -> Result<usize, Malformed> {
+fn read_payloads(mut body: Bytes, mut read: impl FnMut(Bytes, Bytes)) -> Result<usize, Malformed> {
     let count = body.try_get_u8().map_err(|_| Malformed)?;
     let mut index = body.clone();
     for _ in 0..count {

@@ -292,7 +292,7 @@ impl Cases {
         id: &str,
         payloads: Bytes,
     ) -> Result<Work, Outcome> {
-        self.has_place(0)?;
+        self.has_place(hub, 0)?;
         let protocol = member.protocol.name();
         let Some(payload) = body::payload_of(payloads, protocol) else {
             hub.local.counters.dropped_protocol.add(1);
@@ -323,7 +323,7 @@ impl Cases {
         body: Bytes,
     ) -> Result<Work, Outcome> {
         let (node, number) = asker;
-        self.has_place(body.len())?;
+        self.has_place(hub, body.len())?;
         let lane = (node, connection.clone());
         // One that was withdrawn, and comes late.
         if self.lanes.get(&lane).is_some_and(|latest| *latest > number) {
@@ -383,10 +383,11 @@ impl Cases {
     }
 
     /// Whether another question that a client takes part in, of so many bytes, can be taken on.
-    fn has_place(&self, bytes: usize) -> Result<(), Outcome> {
+    fn has_place(&self, hub: &Shared, bytes: usize) -> Result<(), Outcome> {
         if self.waits < MOST_WAITS && self.relayed_bytes + bytes <= MOST_RELAYED_BYTES {
             Ok(())
         } else {
+            hub.local.counters.dropped_requests.add(1);
             Err(Outcome::Refused("too many calls wait for clients of that node".into()))
         }
     }

@@ -161,10 +161,7 @@ fn golden_letters() {
         &b"\x08\x01\0\0\0\0\0\0\0\x02\0s1\x02\x04json\x02\0\0\0\x04pack\x01\0\0\0{}\x90"[..]
     );
     let relay = Question::Relay { connection: "c".into(), body: "body".into() };
-    assert_eq!(
-        Letter::Ask(relay, 2).encode(),
-        &b"\x09\x02\0\0\0\0\0\0\0\x01\0c\x04\0\0\0body"[..]
-    );
+    assert_eq!(Letter::Ask(relay, 2).encode(), &b"\x09\x02\0\0\0\0\0\0\0\x01\0c\x04\0\0\0body"[..]);
     assert_eq!(
         Letter::Result(3, Outcome::Completed { protocol: "json".into(), result: "7".into() })
             .encode(),

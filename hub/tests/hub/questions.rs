@@ -249,7 +249,7 @@ async fn a_claim_that_is_withdrawn_can_be_granted_again() {
     }
     assert!(two.claim(&id, one.node()).await.is_err());
     stranger.write_to_node(one.node(), CANCEL, 1, &[]).await;
-    soon("a grant", two.claim(&id, one.node())).await.unwrap();
+    let _owned = soon("a grant", two.claim(&id, one.node())).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,7 +269,11 @@ async fn silence_proves_nothing_where_messages_were_lost_meanwhile() {
 }
 
 /// A stranger that `one` knows as a member, and that is soon missed.
-pub(crate) async fn known_stranger(memory: &Memory, one: &Hub, connection: Option<&str>) -> Stranger {
+pub(crate) async fn known_stranger(
+    memory: &Memory,
+    one: &Hub,
+    connection: Option<&str>,
+) -> Stranger {
     let stranger = Stranger::with(memory, one, connection).await;
     let node = stranger.node.node();
     let mut members = one.backplane().members();

@@ -81,7 +81,7 @@ impl Relay for Front {
                 _ => {}
             }
             answer.extend(b"!");
-            RelayAnswer::new(answer).when_settled(move |written| drop(settled.send(written)))
+            RelayAnswer::new(answer).when_settled(move |written| tell(&settled, written))
         }))
     }
 }
@@ -91,8 +91,13 @@ struct Told(mpsc::UnboundedSender<bool>);
 
 impl Drop for Told {
     fn drop(&mut self) {
-        drop(self.0.send(false));
+        tell(&self.0, false);
     }
+}
+
+/// A test that has ended does not listen any more.
+fn tell(settled: &mpsc::UnboundedSender<bool>, written: bool) {
+    let _ = settled.send(written);
 }
 
 async fn relay(hub: &Hub, id: &ConnectionId, via: NodeId, body: &str) -> Result<Bytes, RelayError> {
@@ -381,7 +386,8 @@ async fn over_bad_links_each_request_is_served_once_and_in_order() {
     for from in 0..2 {
         for connection in 0..ids.len() {
             let prefix = format!("{from} {connection} ");
-            let own: Vec<_> = served.iter().filter(|it| it.starts_with(prefix.as_bytes())).collect();
+            let own: Vec<_> =
+                served.iter().filter(|it| it.starts_with(prefix.as_bytes())).collect();
             assert_eq!(own.len(), REQUESTS, "each once");
             assert!(own.is_sorted(), "{own:?}");
         }

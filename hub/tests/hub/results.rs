@@ -103,11 +103,10 @@ async fn hooks_cannot_wait_for_clients() {
         let refused = caller.clients().caller().invoke::<u32>("Result", ()).await.unwrap_err();
         told.send(refused.to_string()).unwrap();
     }
-    let (sender, mut told) = mpsc::unbounded_channel();
-    let hub = one_hub(|hub| {
-        hub.state(sender).on_connected(connected).on_disconnected(disconnected)
-    })
-    .await;
+    let (sender, mut told): (Told, _) = mpsc::unbounded_channel();
+    let hub =
+        one_hub(|hub| hub.state(sender).on_connected(connected).on_disconnected(disconnected))
+            .await;
     let mut client = Client::open(&hub).await;
     let refused = soon("on_connected", client.connection().connected()).await.unwrap_err();
     assert_eq!((refused.kind(), refused.is_public()), ("InvokeError", false));
@@ -339,7 +338,12 @@ async fn a_node_whose_askers_are_gone_forgets_their_calls() {
     client.next().await.unwrap();
     assert_eq!(one.stats().results_owed, 1);
     drop(stranger);
-    until("its end is noticed", || one.stats().results_owed == 0).await;
+    soon("its end", async {
+        while one.stats().results_owed > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -152,11 +152,8 @@ impl Session<'_> {
             let given_away = self.connection.poll_waiting_calls(context);
             self.has_place(given_away)
         };
-        let happened = wake.started.is_some()
-            || wake.called
-            || wake.turn.is_some()
-            || wake.due
-            || wake.place;
+        let happened =
+            wake.started.is_some() || wake.called || wake.turn.is_some() || wake.due || wake.place;
         if happened { Poll::Ready(wake) } else { Poll::Pending }
     }
 

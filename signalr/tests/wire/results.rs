@@ -95,7 +95,8 @@ async fn a_client_that_fails_or_leaves_fails_the_call() {
     );
     client.call("2", "WhoAmI", json!([])).await;
     let own = client.completion("2").await["result"].as_str().unwrap().to_owned();
-    let calling = tokio::spawn(server.hub.clients().connection(&own).invoke::<u32>("Question", ("?",)));
+    let calling =
+        tokio::spawn(server.hub.clients().connection(&own).invoke::<u32>("Question", ("?",)));
     asked(&mut client, "?").await;
     client.hang_up().await;
     let failed = soon(calling).await.unwrap().unwrap_err();
@@ -109,7 +110,8 @@ async fn any_node_can_ask() {
     let two = Server::on(&medium, Options::new(), |hub| hub).await;
     let mut client = Client::connect(&one).await;
     let own = client.invoke("WhoAmI", json!([])).await["result"].as_str().unwrap().to_owned();
-    let calling = tokio::spawn(two.hub.clients().connection(&own).invoke::<u32>("Question", ("?",)));
+    let calling =
+        tokio::spawn(two.hub.clients().connection(&own).invoke::<u32>("Question", ("?",)));
     let id = asked(&mut client, "?").await;
     // Another client cannot answer for it.
     let mut other = Client::connect(&one).await;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use backplane_hub::{
-    Completion, CompletionError, Connection, ConnectionId, EncodeError, End, Hub, Opening, Outbound,
-    Protocol, User,
+    Completion, CompletionError, Connection, ConnectionId, EncodeError, End, Hub, Opening,
+    Outbound, Protocol, User,
 };
 use bytes::Bytes;
 use serde_json::{Value, json};

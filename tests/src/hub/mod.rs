@@ -18,7 +18,7 @@ use std::{
 use backplane_hub::{Backplane, ConnectionId, GroupError, Hub, Joined, User};
 use serde_json::json;
 
-pub use client::{Client, Plain, Told, soon, until};
+pub use client::{Client, Plain, soon, until};
 pub use results::*;
 
 /// Nodes that are connected.

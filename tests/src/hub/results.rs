@@ -7,7 +7,7 @@ use backplane_hub::{Completion, CompletionError, Hub, InvokeError};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::{Client, HubFixture, Told, soon, two_hubs, until};
+use super::{Client, HubFixture, client::Told, soon, two_hubs, until};
 
 type Calling = JoinHandle<Result<u32, InvokeError>>;
 
