@@ -27,6 +27,7 @@ impl Protocol for Text {
 
     fn invocation(
         &self,
+        _: Option<&str>,
         target: &str,
         _: &[&dyn erased_serde::Serialize],
         _: Option<&str>,

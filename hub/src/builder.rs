@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::{
     ClientNotices, Hub, HubOptions, LinkEvent, Listener, Missed, Policy,
-    front::Registrar,
+    front::{Registrar, Relays},
     hub::Shared,
     loss::{self, Listeners, Losses},
     members::{Audiences, Connections, Local},
@@ -223,6 +223,7 @@ impl HubBuilder {
             groups: Audiences::default(),
             users: Audiences::default(),
             registrar,
+            relays: Relays::default(),
             routing,
             started: Instant::now(),
             joins: AtomicU64::new(1),

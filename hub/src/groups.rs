@@ -6,7 +6,7 @@ use crate::{
     GroupError,
     hub::Shared,
     members::Member,
-    routing::{Outcome, Question, Routed, Silence},
+    routing::{Outcome, Question, Routed, Silence, Whom},
 };
 
 /// Who is in which group: connections of all nodes.
@@ -160,7 +160,7 @@ impl Shared {
 
     /// Asks the node that has a connection; an outcome that this returns is a success.
     async fn ask_connection(&self, id: &str, question: Question) -> Result<Outcome, GroupError> {
-        let asked = self.routing.ask_connection(id, question);
+        let asked = self.routing.ask(Whom::Connection(id), question);
         match asked.await {
             Ok(outcome @ (Outcome::Done | Outcome::DoneHereOnly)) => Ok(outcome),
             Ok(Outcome::Refused(reason)) => Err(GroupError::Refused { reason }),
@@ -168,7 +168,8 @@ impl Shared {
                 Err(GroupError::Unavailable { reason })
             }
             Err(Silence::Gone) => Err(GroupError::NodeGone),
-            Ok(_) | Err(Silence::Nobody) => Err(GroupError::NotFound),
+            Err(Silence::Closed) => Err(GroupError::Closed),
+            Ok(_) | Err(Silence::Nobody | Silence::TooLarge { .. }) => Err(GroupError::NotFound),
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::{
     Clients, CloseError, End, Groups, HubBuilder, HubStats, Policy, Protocol, Unauthorized, User,
-    front::Registrar,
+    front::{Registrar, Relays},
     members::{Audiences, Connections, Local},
     method::{Methods, States},
     protocol::MOST,
@@ -39,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) groups: Audiences,
     pub(crate) users: Audiences,
     pub(crate) registrar: Registrar,
+    pub(crate) relays: Relays,
     pub(crate) routing: Routing,
     pub(crate) started: Instant,
     /// Numbers the joins.
@@ -79,7 +80,7 @@ impl Hub {
     /// Whom to send to: on all nodes.
     #[must_use]
     pub fn clients(&self) -> Clients {
-        Clients::new(Arc::clone(&self.0), None)
+        Clients::new(Arc::clone(&self.0), None, None)
     }
 
     /// Whether any handler takes what a front end keeps of the request that a connection began with.
@@ -102,6 +103,7 @@ impl Hub {
             connections: self.0.connections.len(),
             groups: self.0.groups.len(),
             users: self.0.users.len(),
+            results_owed: self.0.local.owed.len(),
             ..self.0.local.counters.snapshot()
         }
     }

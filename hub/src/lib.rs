@@ -39,8 +39,8 @@
 //! # #[derive(Debug)] struct Speech;
 //! # impl backplane_hub::Protocol for Speech {
 //! #     fn name(&self) -> &'static str { "speech" }
-//! #     fn invocation(&self, target: &str, _: &[&dyn erased_serde::Serialize], _: Option<&str>)
-//! #         -> Result<bytes::Bytes, backplane_hub::EncodeError> { Ok(target.to_owned().into()) }
+//! #     fn invocation(&self, _: Option<&str>, target: &str, _: &[&dyn erased_serde::Serialize],
+//! #         _: Option<&str>) -> Result<bytes::Bytes, backplane_hub::EncodeError> { Ok(target.to_owned().into()) }
 //! #     fn argument(&self, _: &[u8], _: &mut dyn FnMut(&mut dyn erased_serde::Deserializer<'_>)
 //! #         -> Result<(), erased_serde::Error>) -> Result<(), erased_serde::Error> { Ok(()) }
 //! # }
@@ -48,6 +48,10 @@
 //!
 //! // From anywhere in the process, to clients of any process:
 //! orders.clients().user("ann").send("OrderStatusChanged", ("order 1", "Shipped")).await?;
+//! # async fn ask(orders: Hub, id: &str) -> Result<(), HubError> {
+//! let minutes: u32 = orders.clients().connection(id).invoke("ConfirmEta", ("order 1",)).await?;
+//! # let _ = minutes; Ok(())
+//! # }
 //! # Ok(())
 //! # }
 //! ```
@@ -96,10 +100,12 @@
 //! * To put something around them: [`Filter`].
 //! * To reach clients: [`Hub::clients`], [`Target::send`], [`Groups`]; what can go wrong: [`SendError`],
 //!   [`Sent::Queued`], [`Joined::HereOnly`], [`GroupError`].
+//! * To ask a client for a result: [`Client::invoke`], [`InvokeError`].
 //! * To hear of losses: [`HubBuilder::on_gap`], [`HubBuilder::on_link`], [`HubBuilder::notify_clients`],
 //!   [`Hub::health`].
 //! * To write a front end: [`Hub::open`], [`Connection`], [`Call`], [`upload`], [`Outbound`],
-//!   [`Replies`], [`Protocol`].
+//!   [`Replies`], [`Protocol`]; for clients whose requests land on any node: [`Hub::announce`],
+//!   [`Hub::claim`], [`Hub::relay`], [`Relay`].
 //!
 //! # A message's way
 //!
@@ -122,7 +128,10 @@
 //! * What the backplane loses is not lost in silence; see below.
 //! * A client that does not keep up costs itself only: its queue is bounded, and it is closed or
 //!   loses messages, as [`HubOptions`] say. [`Hub::stats`] counts every message that is dropped.
-//! * Messages of one task to one target arrive in their order. Between targets there is none.
+//! * Messages of one task to one target arrive in their order. Between targets there is none, nor
+//!   between what is sent to a client and what it is asked.
+//! * A client that is asked for a result is called once, and the call fails as soon as its connection
+//!   or its node is gone. There is no other deadline.
 //!
 //! # When the backplane loses something
 //!
@@ -182,13 +191,16 @@ pub use backplane_core::{
 
 pub use builder::{BuildError, HubBuilder};
 pub use caller::{Caller, CallerClients};
-pub use clients::{Arguments, Clients, Sending, Sent, Target};
+pub use clients::{Arguments, Client, Clients, Invoking, Sending, Sent, Target};
 pub use connect::{Connect, connect};
 pub use error::{
-    ArgumentsError, ClaimError, CloseError, GroupError, HubError, InvocationError, OpenError,
-    SendError,
+    ArgumentsError, ClaimError, CloseError, CompletionError, GroupError, HubError, InvocationError,
+    InvokeError, OpenError, RelayError, SendError,
 };
-pub use front::{Connection, Opening, Outbound, Replies};
+pub use front::{
+    Completion, Connection, Opening, Outbound, Ownership, Relay, RelayAnswer, RelayRequest,
+    Relayed, Replies,
+};
 pub use groups::{Groups, Joined};
 pub use health::Health;
 pub use hub::Hub;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use backplane_hub::{ClaimError, Hub, User};
+use backplane_hub::{ClaimError, Hub, Ownership, User};
 use http::request::Parts;
 
 use crate::{
@@ -87,12 +87,15 @@ impl Endpoint {
     }
 
     /// Lets a connection begin, which is granted once.
-    pub(crate) async fn claim(&self, ticket: &Ticket) -> Result<(), Refusal> {
+    pub(crate) async fn claim(&self, ticket: &Ticket) -> Result<Ownership, Refusal> {
         ticket.check(SystemTime::now()).map_err(|error| self.unknown(error))?;
-        let Err(error) = self.hub.claim(&ticket.id, ticket.registrar).await else { return Ok(()) };
+        let error = match self.hub.claim(&ticket.id, ticket.registrar).await {
+            Ok(ownership) => return Ok(ownership),
+            Err(error) => error,
+        };
         tracing::debug!(hub = self.hub.name(), %error, "refused a connection token");
         Err(match error {
-            ClaimError::AlreadyClaimed => Refusal::Begun,
+            ClaimError::AlreadyClaimed { .. } => Refusal::Begun,
             ClaimError::Unavailable { .. } => Refusal::Unavailable,
             _ => Refusal::Unknown,
         })

@@ -7,7 +7,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use backplane_hub::{ConnectionId, User};
+use backplane_hub::{ConnectionId, Ownership, User};
 use bytes::Bytes;
 use http::{
     HeaderName, StatusCode,
@@ -72,8 +72,8 @@ impl Endpoint {
                 if let Some(local) = self.local(&ticket) {
                     return Err(begun(&local, Transport::WebSockets));
                 }
-                self.claim(&ticket).await?;
-                let registration = self.table.register(&ticket.id, Local::WebSocket);
+                let ownership = self.claim(&ticket).await?;
+                let registration = self.table.register(&ticket.id, Local::WebSocket, ownership);
                 (ticket.id, Some(registration))
             }
         };
@@ -94,8 +94,8 @@ impl Endpoint {
         if let Some(local) = self.local(&ticket) {
             return Err(begun(&local, transport));
         }
-        self.claim(&ticket).await?;
-        let connection = self.begin(ticket.id, user, request, transport);
+        let ownership = self.claim(&ticket).await?;
+        let connection = self.begin(ticket.id, ownership, user, request, transport);
         Ok((EVENTS, Body::from_stream(Events::new(connection))).into_response())
     }
 
@@ -116,11 +116,11 @@ impl Endpoint {
             Some(local) => Err(begun(&local, transport)),
             None => {
                 // One that has begun, but not here, has ended or is on another node.
-                self.claim(&ticket).await.map_err(|refusal| match refusal {
+                let ownership = self.claim(&ticket).await.map_err(|refusal| match refusal {
                     Refusal::Begun => Refusal::Unknown,
                     other => other,
                 })?;
-                self.begin(ticket.id, user, request, transport);
+                self.begin(ticket.id, ownership, user, request, transport);
                 Ok((UNCACHED, OCTETS, ()).into_response())
             }
         }
@@ -168,12 +168,14 @@ impl Endpoint {
     fn begin(
         self: &Arc<Self>,
         id: ConnectionId,
+        ownership: Ownership,
         user: Option<User>,
         request: &Parts,
         transport: Transport,
     ) -> Arc<PolledConnection> {
         let connection = Arc::new(PolledConnection::new(transport));
-        let registration = self.table.register(&id, Local::Polled(Arc::clone(&connection)));
+        let local = Local::Polled(Arc::clone(&connection));
+        let registration = self.table.register(&id, local, ownership);
         let socket = PolledSocket::new(Arc::clone(&connection), self.options.disconnect_timeout);
         let admission = self.admission(id, user, Some(registration), request, transport);
         tokio::spawn(session::run(Carrier::Polled(socket), admission));

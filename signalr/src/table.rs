@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use backplane_hub::ConnectionId;
+use backplane_hub::{ConnectionId, Ownership};
 
 use crate::{Transport, polled::PolledConnection};
 
@@ -34,9 +34,14 @@ impl Table {
 
     /// Keeps a connection until the registration is dropped. No two have one id: a token is granted
     /// once.
-    pub(crate) fn register(self: &Arc<Self>, id: &ConnectionId, local: Local) -> Registration {
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        id: &ConnectionId,
+        local: Local,
+        ownership: Ownership,
+    ) -> Registration {
         self.lock().insert(id.clone(), local);
-        Registration { table: Arc::clone(self), id: id.clone() }
+        Registration { table: Arc::clone(self), id: id.clone(), _ownership: ownership }
     }
 
     /// No request finds it any more.
@@ -55,6 +60,8 @@ impl Table {
 pub(crate) struct Registration {
     table: Arc<Table>,
     id: ConnectionId,
+    /// Other nodes are told that it has ended.
+    _ownership: Ownership,
 }
 
 impl Drop for Registration {

@@ -2,6 +2,7 @@ use std::{
     any::Any,
     future::Future,
     sync::{Arc, atomic::Ordering},
+    task::Context,
 };
 
 use backplane_core::{LONGEST_NAME, SubscribeError, Subscription};
@@ -9,9 +10,11 @@ use bytes::Bytes;
 
 use super::{Outbound, Replies};
 use crate::{
-    Call, ConnectionId, End, Hub, HubError, InvocationError, OpenError, Protocol, Reply, User,
+    Call, CompletionError, ConnectionId, End, Hub, HubError, InvocationError, OpenError, Protocol,
+    Reply, User,
+    clients::Within,
     hub::Shared,
-    members::Member,
+    members::{Member, Running, Slot},
     method::{Around, Methods},
 };
 
@@ -71,6 +74,17 @@ impl Hub {
     }
 }
 
+/// What a client answers to a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Completion {
+    /// A value, as [`Protocol::argument`] reads it.
+    Result(Bytes),
+    /// Its method failed, or there is none.
+    Error(Box<str>),
+    /// Its method returned nothing.
+    Nothing,
+}
+
 /// A front end's handle of an open connection.
 ///
 /// Dropping it unregisters the connection at once, without running `on_disconnected`.
@@ -119,9 +133,14 @@ impl Connection {
         call: Call,
     ) -> impl Future<Output = Result<Reply, InvocationError>> + Send + 'static + use<> {
         let (hub, member) = (Arc::clone(&self.hub), Arc::clone(&self.member));
+        // Streams and calls with uploads run beside the others.
+        let takes_place = call.streaming.is_none() && call.uploads.is_empty();
+        let slot = takes_place.then(|| Slot::new(Arc::clone(&member)));
+        let running = slot.clone().map(Running);
         async move {
+            let _running = running;
             hub.local.counters.invocations.add(1);
-            Methods::call(&hub, member, call).await
+            Methods::call(&hub, member, call, Within::Method(slot)).await
         }
     }
 
@@ -130,6 +149,34 @@ impl Connection {
     #[must_use]
     pub fn refusal(&self, call: &Call) -> Option<InvocationError> {
         self.hub.methods.refusal(self.user(), call, &self.hub.name)
+    }
+
+    /// How many of the running calls wait for what a client answers, by way of their
+    /// [`Caller`](crate::Caller): they take no place of a limit to how many run side by side. Streams and
+    /// calls with uploads take none anyhow, and are not counted.
+    #[must_use]
+    pub fn waiting_calls(&self) -> usize {
+        self.member.yielded.count()
+    }
+
+    /// The same; whoever polls last is woken when it grows.
+    #[must_use]
+    pub fn poll_waiting_calls(&self, context: &Context<'_>) -> usize {
+        self.member.yielded.poll(context)
+    }
+
+    /// Takes what the client answers to a call with this id.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`CompletionError`]: nothing has changed then.
+    pub fn completed(&self, id: &str, completion: Completion) -> Result<(), CompletionError> {
+        let local = &self.hub.local;
+        let paid = local.owed.pay(id, &self.member, completion);
+        if paid.is_err() {
+            local.counters.stray_results.add(1);
+        }
+        paid
     }
 
     /// Queues a message of the front end's own, in order with those of the hub. It is never dropped

@@ -4,7 +4,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::Queue;
+use super::{Queue, Yielded};
 use crate::{ConnectionId, Protocol, User, method::ItemMap};
 
 /// One connection of this node.
@@ -17,6 +17,7 @@ pub(crate) struct Member {
     /// What the front end keeps of the request that it began with.
     pub(crate) request: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) queue: Queue,
+    pub(crate) yielded: Yielded,
     pub(crate) items: Mutex<Option<Box<ItemMap>>>,
     memberships: Mutex<Memberships>,
 }
@@ -46,6 +47,7 @@ impl Member {
             slot,
             request,
             queue: Queue::default(),
+            yielded: Yielded::default(),
             items: Mutex::default(),
             memberships: Mutex::default(),
         }

@@ -12,7 +12,10 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::{Aborted, Call, UploadReceiver, ViaArgument, ViaExtract, arguments};
-use crate::{ArgumentsError, Caller, HubError, InvocationError, hub::Shared, members::Member};
+use crate::{
+    ArgumentsError, Caller, HubError, InvocationError, clients::Within, hub::Shared,
+    members::Member,
+};
 
 /// One call of a handler: who calls, on what hub, with which arguments.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub struct Invocation {
     /// Of a call that asks for a stream.
     cancel: Option<CancellationToken>,
     error: Option<Arc<str>>,
+    within: Within,
 }
 
 /// What is called.
@@ -43,6 +47,7 @@ impl Invocation {
         member: Arc<Member>,
         target: Arc<str>,
         call: Call,
+        within: Within,
     ) -> Self {
         Self {
             hub,
@@ -54,6 +59,7 @@ impl Invocation {
             trace: call.trace,
             cancel: call.streaming,
             error: None,
+            within,
         }
     }
 
@@ -63,6 +69,7 @@ impl Invocation {
         member: Arc<Member>,
         target: &'static str,
         error: Option<&str>,
+        within: Within,
     ) -> Self {
         Self {
             hub,
@@ -74,6 +81,7 @@ impl Invocation {
             trace: None,
             cancel: None,
             error: error.map(Arc::from),
+            within,
         }
     }
 
@@ -108,7 +116,8 @@ impl Invocation {
     /// Who calls.
     #[must_use]
     pub fn caller(&self) -> Caller {
-        Caller::new(Arc::clone(&self.hub), Arc::clone(&self.member), self.trace.clone())
+        let (hub, member) = (Arc::clone(&self.hub), Arc::clone(&self.member));
+        Caller::new(hub, member, self.trace.clone(), self.within.clone())
     }
 
     /// The hub's state of this type, if it was given any.

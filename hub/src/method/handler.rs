@@ -1,6 +1,6 @@
 use std::{fmt, future::Future, marker::PhantomData, pin::Pin};
 
-use super::{FromInvocation, IntoReply, Invocation, Needs, Returning, Reply};
+use super::{FromInvocation, IntoReply, Invocation, Needs, Reply, Returning};
 use crate::InvocationError;
 
 /// A call in progress.

@@ -22,6 +22,7 @@ use std::{
 use futures_util::{FutureExt, StreamExt};
 
 pub use aborted::Aborted;
+pub(crate) use arguments::read;
 pub use call::Call;
 pub use extract::{Disconnect, Extract, FromInvocation, Invocation, Items, Needs, State, Trace};
 pub(crate) use extract::{ItemMap, States};
@@ -29,14 +30,13 @@ pub(crate) use filter::Around;
 pub use filter::{Filter, Filtered, Next};
 pub use handler::{Answer, Handler, ViaArgument, ViaExtract, ViaUpload};
 pub(crate) use handler::{Erased, erase};
-pub use reply::{
-    Fallible, IntoReply, IntoReturned, Plain, Reply, Returned, Returning, Streaming,
-};
+pub use reply::{Fallible, IntoReply, IntoReturned, Plain, Reply, Returned, Returning, Streaming};
 pub(crate) use upload::Closing;
 pub use upload::{Upload, UploadReceiver, UploadSender, upload};
 
 use crate::{
-    ArgumentsError, HubError, InvocationError, Policy, User, hub::Shared, members::Member,
+    ArgumentsError, HubError, InvocationError, Policy, User, clients::Within, hub::Shared,
+    members::Member,
 };
 
 /// A method as it was registered.
@@ -93,6 +93,7 @@ impl Methods {
         hub: &Arc<Shared>,
         member: Arc<Member>,
         call: Call,
+        within: Within,
     ) -> Result<Reply, InvocationError> {
         let method = hub.methods.find(&call.target)?;
         method.admit(member.user.as_ref(), &call, &hub.name)?;
@@ -100,7 +101,7 @@ impl Methods {
         let cancel = call.streaming.clone();
         let aborted = cancel.map(|cancel| Aborted::new(Arc::clone(&member), Some(cancel)));
         let target = Arc::clone(&method.name);
-        let invocation = Invocation::of_method(Arc::clone(hub), member, target, call);
+        let invocation = Invocation::of_method(Arc::clone(hub), member, target, call, within);
         let running = alone(&hub.name, &method.name, async {
             let handler = Some(&*method.handler);
             hub.methods.filtered(Around::Method, handler, invocation).await
@@ -110,7 +111,11 @@ impl Methods {
             drop(uploads);
             return match reply {
                 Reply::Value(_) => Ok(reply),
-                Reply::Items(_) => Err(HubError::named("NotAValue", "a filter answered a call of a method that returns once with a stream").into()),
+                Reply::Items(_) => Err(HubError::named(
+                    "NotAValue",
+                    "a filter answered a call of a method that returns once with a stream",
+                )
+                .into()),
             };
         };
         // Boxed, as a call that returns once needs less.
@@ -132,14 +137,15 @@ impl Methods {
         error: Option<&str>,
     ) -> Result<(), HubError> {
         let methods = &hub.methods;
-        let (hook, name) = match around {
-            Around::Connected => (&methods.connected, "on_connected"),
-            _ => (&methods.disconnected, "on_disconnected"),
+        let (hook, name, within) = match around {
+            Around::Connected => (&methods.connected, "on_connected", Within::OnConnected),
+            _ => (&methods.disconnected, "on_disconnected", Within::OnDisconnected),
         };
         if hook.is_none() && methods.filters.is_empty() {
             return Ok(());
         }
-        let invocation = Invocation::of_hook(Arc::clone(hub), Arc::clone(member), name, error);
+        let invocation =
+            Invocation::of_hook(Arc::clone(hub), Arc::clone(member), name, error, within);
         let running = async { methods.filtered(around, hook.as_deref(), invocation).await };
         match alone(&hub.name, name, running).await {
             Ok(_) => Ok(()),

@@ -80,11 +80,8 @@ impl<T> fmt::Debug for Upload<T> {
 /// At most `items` wait, and at most `bytes`; a larger item fits where nothing else waits.
 #[must_use]
 pub fn upload(items: usize, bytes: usize) -> (UploadSender, UploadReceiver) {
-    let pipe = Arc::new(Pipe {
-        most_items: items.max(1),
-        most_bytes: bytes,
-        state: Mutex::default(),
-    });
+    let pipe =
+        Arc::new(Pipe { most_items: items.max(1), most_bytes: bytes, state: Mutex::default() });
     (UploadSender(Arc::clone(&pipe)), UploadReceiver(pipe))
 }
 
@@ -190,8 +187,7 @@ impl Pipe {
             return Poll::Ready(());
         }
         let fits = state.items.is_empty()
-            || (state.items.len() < self.most_items
-                && state.bytes + item.len() <= self.most_bytes);
+            || (state.items.len() < self.most_items && state.bytes + item.len() <= self.most_bytes);
         if !fits {
             state.writer = Some(context.waker().clone());
             return Poll::Pending;

@@ -172,7 +172,9 @@ async fn filters_skip_and_change_what_is_inside() {
         json!([3, "changed"])
     );
     client.expect("Before", json!([])).await;
-    for (target, text) in [("refuse", "not today"), ("fail", "changed secret"), ("panic", "in a filter")] {
+    for (target, text) in
+        [("refuse", "not today"), ("fail", "changed secret"), ("panic", "in a filter")]
+    {
         match client.invoke(target, vec![]).await {
             Err(InvocationError::Failed(error)) => assert_eq!(error.message(), text),
             other => panic!("{other:?}"),
@@ -269,7 +271,10 @@ async fn filters_swallow_and_make_failures_of_hooks() {
         .await;
         let mut client = Client::open(&hub).await;
         let outcome = client.connection().connected().await;
-        assert_eq!(outcome.err().map(|error| error.message().to_owned()), (!open).then(|| "closed".to_owned()));
+        assert_eq!(
+            outcome.err().map(|error| error.message().to_owned()),
+            (!open).then(|| "closed".to_owned())
+        );
         assert_eq!(taken(&ran).len(), usize::from(open));
         client.take_connection().disconnected(Some("it broke")).await;
         assert_eq!(taken(&log), [format!("{}: Some(\"it broke\")", client.id)]);

@@ -16,6 +16,8 @@ mod methods;
 mod outbound;
 mod questions;
 mod queue_of_events;
+mod relays;
+mod results;
 mod scale_out;
 mod streams;
 mod targets;

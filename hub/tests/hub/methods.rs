@@ -354,13 +354,13 @@ async fn abort_ends_the_connection() {
     .await;
     let mut client = Client::open(&hub).await;
     let waiting = tokio::spawn(client.connection().call(Call::new("wait", vec![])));
-    client.connection().reply(r#"["plain","before",[],null]"#.into());
+    client.connection().reply(r#"["plain","before",[],null,null]"#.into());
     client.invoke("abort", vec![]).await.unwrap();
     assert_eq!(client.ended().await, End::Aborted);
     soon("the waiting call", waiting).await.unwrap().unwrap();
     hub.clients().all().send("TooLate", ()).await.unwrap();
     // What was queued before, and what the front end says last, still goes out.
-    client.connection().reply(r#"["plain","last",[],null]"#.into());
+    client.connection().reply(r#"["plain","last",[],null,null]"#.into());
     client.leave().await;
     client.expect("before", json!([])).await;
     client.expect("last", json!([])).await;

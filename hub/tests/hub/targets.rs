@@ -148,7 +148,7 @@ async fn sending_to_nobody_succeeds_and_costs_nothing() {
     for target in [
         clients.group(""),
         clients.user(""),
-        clients.connection(""),
+        clients.connection("").into(),
         clients.groups(none),
         clients.users(["", ""]),
         clients.connections(none),
@@ -158,7 +158,9 @@ async fn sending_to_nobody_succeeds_and_costs_nothing() {
         target.try_send("m", ()).unwrap();
     }
     assert_eq!(hub.backplane().stats().accepted, before);
-    for target in [clients.group("nobody"), clients.user("nobody"), clients.connection("nobody")] {
+    for target in
+        [clients.group("nobody"), clients.user("nobody"), clients.connection("nobody").into()]
+    {
         target.send("m", ()).await.unwrap();
         target.try_send("m", ()).unwrap();
     }
@@ -185,7 +187,7 @@ async fn what_a_send_tells() {
     let error = clients.all().send("m", &large).await.unwrap_err();
     assert!(matches!(error, SendError::TooLarge { .. }), "{error:?}");
     let long = "x".repeat(LONGEST_NAME + 1);
-    for target in [clients.group(&long), clients.user(&long), clients.connection(&long)] {
+    for target in [clients.group(&long), clients.user(&long), clients.connection(&long).into()] {
         assert!(matches!(target.send("m", ()).await, Err(SendError::NameTooLong)));
         assert!(matches!(target.try_send("m", ()), Err(SendError::NameTooLong)));
     }

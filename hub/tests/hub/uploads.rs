@@ -58,12 +58,15 @@ fn described(hub: HubBuilder) -> HubBuilder {
             let values: Vec<f64> = readings.map_ok(|it| it.value).try_collect().await?;
             Ok::<_, HubError>(values.iter().sum::<f64>() / values.len() as f64)
         })
-        .method("Zip", |a: Upload<u32>, name: String, b: Upload<String>, caller: Caller| async move {
-            let pairs: Vec<_> = a.zip(b).collect().await;
-            assert!(!caller.id().is_empty());
-            let pairs = pairs.into_iter().map(|(a, b)| Ok((a?, b?)));
-            Ok::<_, HubError>((name, pairs.collect::<Result<BTreeMap<_, _>, HubError>>()?))
-        })
+        .method(
+            "Zip",
+            |a: Upload<u32>, name: String, b: Upload<String>, caller: Caller| async move {
+                let pairs: Vec<_> = a.zip(b).collect().await;
+                assert!(!caller.id().is_empty());
+                let pairs = pairs.into_iter().map(|(a, b)| Ok((a?, b?)));
+                Ok::<_, HubError>((name, pairs.collect::<Result<BTreeMap<_, _>, HubError>>()?))
+            },
+        )
         .stream("Double", async |numbers: Upload<u32>| numbers.map_ok(|number| 2 * number))
         .method("First", async |mut numbers: Upload<u32>| numbers.try_next().await)
         .method("Ignore", async |_: Upload<u32>| {})

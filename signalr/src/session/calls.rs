@@ -115,9 +115,7 @@ impl Answers {
             InvocationError::Streaming => texts::streaming(target),
             InvocationError::NotStreaming => texts::not_streaming(target),
             InvocationError::NotAStream => texts::not_a_stream(target),
-            InvocationError::Uploads { sent, expected } => {
-                texts::streams(target, *sent, *expected)
-            }
+            InvocationError::Uploads { sent, expected } => texts::streams(target, *sent, *expected),
             InvocationError::Failed(error) => texts::failed(target, error, self.detailed),
         }
     }

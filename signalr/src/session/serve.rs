@@ -4,7 +4,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use backplane_hub::{Connection, End, HubError, Outbound};
+use backplane_hub::{Completion, CompletionError, Connection, End, HubError, Outbound};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -21,18 +21,14 @@ use crate::{
     Options,
     carrier::{Carrier, Over, Turn},
     codec::Codec,
-    message::{Invocation, Message},
+    message::{Invocation, Message, Outcome},
 };
 
 /// The most messages that are taken from the queue at once.
 const BATCH: usize = 64;
 
 /// Serves the client until there is a reason to end. Calls may still run then.
-pub(super) async fn serve(
-    open: &mut Open,
-    running: &mut Running,
-    options: &Options,
-) -> Ending {
+pub(super) async fn serve(open: &mut Open, running: &mut Running, options: &Options) -> Ending {
     let connection = &open.connection;
     let mut clock = Clock::new(options, open.socket.transport(), Instant::now());
     if open.socket.is_writing() {
@@ -99,6 +95,8 @@ struct Wake {
     placed: bool,
     turn: Option<Turn>,
     due: bool,
+    /// The call that waits can run.
+    place: bool,
 }
 
 impl Session<'_> {
@@ -161,11 +159,17 @@ impl Session<'_> {
             wake.turn = Some(turn);
         }
         wake.due = timer.poll(context).is_ready();
+        // A call that waits for what a client answers gives its place away.
+        wake.place = matches!(self.waiting.as_deref(), Some(Waiting::Call(_))) && {
+            let given_away = self.connection.poll_waiting_calls(context);
+            self.has_place(given_away)
+        };
         let happened = wake.started.is_some()
             || wake.called
             || wake.placed
             || wake.turn.is_some()
-            || wake.due;
+            || wake.due
+            || wake.place;
         if happened { Poll::Ready(wake) } else { Poll::Pending }
     }
 
@@ -240,7 +244,7 @@ impl Session<'_> {
         if self.starting.is_some() {
             return None;
         }
-        if self.has_place()
+        if self.has_place(self.connection.waiting_calls())
             && let Some(waiting) = self.waiting.take_if(|it| matches!(**it, Waiting::Call(_)))
             && let Waiting::Call(call) = *waiting
         {
@@ -280,7 +284,9 @@ impl Session<'_> {
             Message::StreamItem { id, item } => self.item(id, item),
             // One that is no stream's may come from a client that was late to see its end.
             Message::Completion { id, outcome } => {
-                self.running.streams.finish(&id, &outcome);
+                if !self.running.streams.finish(&id, &outcome) {
+                    self.completed(&id, outcome);
+                }
             }
             Message::Ping => self.clock.pinged(),
             Message::Close { error, .. } => return Some(Ending::Left { error }),
@@ -289,15 +295,33 @@ impl Session<'_> {
         None
     }
 
-    /// Whether one more call may run.
-    fn has_place(&self) -> bool {
-        self.running.calls.len() < self.options.parallel_invocations.get()
+    /// What the client answers to a call of its methods.
+    fn completed(&self, id: &str, outcome: Outcome) {
+        let completion = match outcome {
+            Outcome::Result(result) => Completion::Result(result),
+            Outcome::Error(text) => Completion::Error(text),
+            Outcome::Nothing => Completion::Nothing,
+        };
+        match self.connection.completed(id, completion) {
+            Ok(()) => {}
+            Err(error @ CompletionError::WrongConnection { .. }) => {
+                tracing::warn!(%error, "ignored a client's result");
+            }
+            Err(error) => tracing::debug!(%error, "ignored a client's result"),
+        }
+    }
+
+    /// Whether one more call may run. Those that wait for what a client answers don't count, as nothing
+    /// could be read meanwhile.
+    fn has_place(&self, given_away: usize) -> bool {
+        let running = self.running.calls.len().saturating_sub(given_away);
+        running < self.options.parallel_invocations.get()
     }
 
     /// Starts a call if it has a place among those that run; what cannot run needs none.
     fn call(&mut self, call: Single) {
         let (connection, answers) = (self.connection, self.answers());
-        if self.has_place() {
+        if self.has_place(connection.waiting_calls()) {
             self.running.calls.push(call.start(connection, answers));
             return;
         }

@@ -74,8 +74,7 @@ impl Streams {
         active.count += call.count();
         let mut receivers = Vec::with_capacity(call.uploads.len());
         for id in &call.uploads {
-            let (sender, receiver) =
-                upload(options.stream_capacity.get(), options.largest_message);
+            let (sender, receiver) = upload(options.stream_capacity.get(), options.largest_message);
             active.uploads.insert(id.clone(), sender);
             receivers.push(receiver);
         }
@@ -154,12 +153,7 @@ impl Streams {
     }
 
     /// Adds an item to a stream that the client sends; ready when it had room, or nobody wants it.
-    pub(super) fn poll_item(
-        &self,
-        context: &mut Context<'_>,
-        id: &str,
-        item: &Bytes,
-    ) -> Poll<()> {
+    pub(super) fn poll_item(&self, context: &mut Context<'_>, id: &str, item: &Bytes) -> Poll<()> {
         match self.0.as_ref().and_then(|active| active.uploads.get(id)) {
             Some(upload) => pin!(upload.send(item.clone())).poll(context),
             None => Poll::Ready(()),

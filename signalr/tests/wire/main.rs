@@ -19,6 +19,7 @@ mod negotiation;
 mod nodes;
 mod polling;
 mod requests;
+mod results;
 mod server;
 mod streams;
 mod transports;

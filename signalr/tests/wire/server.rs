@@ -132,6 +132,7 @@ fn hub(medium: &Medium, probe: Probe) -> HubBuilder {
         .method("Block", block)
         .method("Abort", async |caller: Caller| caller.abort())
         .method("SendBack", send_back)
+        .method("Ask", ask)
         .method_with("Secret", async || "secret", Policy::claim("role", "admin"))
         .on_disconnected(disconnected)
 }
@@ -151,6 +152,11 @@ async fn block(name: String, State(probe): State<Probe>) -> String {
 async fn send_back(text: String, caller: Caller) -> Result<usize, HubError> {
     caller.clients().caller().send("Message", (&text,)).await?;
     Ok(text.len())
+}
+
+/// What the caller's client answers.
+async fn ask(caller: Caller, what: String) -> Result<Value, HubError> {
+    Ok(caller.clients().caller().invoke("Question", (&what,)).await?)
 }
 
 async fn disconnected(caller: Caller, disconnect: Disconnect, State(probe): State<Probe>) {

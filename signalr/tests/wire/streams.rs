@@ -10,9 +10,7 @@ use std::{
     },
 };
 
-use backplane_hub::{
-    Aborted, ByteSize, Caller, HubBuilder, HubError, HubOptions, Policy, State,
-};
+use backplane_hub::{Aborted, ByteSize, Caller, HubBuilder, HubError, HubOptions, Policy, State};
 use backplane_signalr::Options;
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::{Value, json};
@@ -160,7 +158,11 @@ async fn errors_have_the_exact_texts() {
             if target == "UnwritableItems" {
                 // The rest is serde's.
                 let told = told["error"].as_str().unwrap();
-                assert!(told.starts_with(&text) && told.contains(" JsonException: ") != detail.is_empty(), "{told}");
+                assert!(
+                    told.starts_with(&text)
+                        && told.contains(" JsonException: ") != detail.is_empty(),
+                    "{told}"
+                );
             } else {
                 assert_eq!(told, json!({"error": format!("{text}{detail}")}));
             }
@@ -172,7 +174,9 @@ async fn errors_have_the_exact_texts() {
         let text = format!("{streaming} HubException: Something bad");
         assert_eq!(client.completion("1").await, json!({"error": text}));
         for target in ["Stream", "emptyStream"] {
-            let text = format!("The client attempted to invoke the streaming '{target}' method with a non-streaming invocation.");
+            let text = format!(
+                "The client attempted to invoke the streaming '{target}' method with a non-streaming invocation."
+            );
             assert_eq!(client.invoke(target, json!([])).await, json!({"error": text}));
         }
         client.works().await;
@@ -183,7 +187,8 @@ async fn errors_have_the_exact_texts() {
 async fn a_cancel_may_come_right_behind_its_stream() {
     let server = serve(Options::new()).await;
     let mut client = Client::connect(&server).await;
-    let begin = json!({"type": 4, "invocationId": "1", "target": "InfiniteStream", "arguments": []});
+    let begin =
+        json!({"type": 4, "invocationId": "1", "target": "InfiniteStream", "arguments": []});
     let cancelled = json!({"type": 5, "invocationId": "1"});
     client.text(&format!("{begin}\u{1e}{cancelled}\u{1e}{cancelled}\u{1e}")).await;
     assert_eq!(

@@ -135,16 +135,18 @@ async fn streams_both_ways() {
 async fn uploads_without_an_answer() {
     let server = serve(Options::new()).await;
     let mut client = Client::connect(&server).await;
-    client
-        .send(json!({"type": 1, "target": "TellAll", "arguments": [], "streamIds": ["1"]}))
-        .await;
+    client.send(json!({"type": 1, "target": "TellAll", "arguments": [], "streamIds": ["1"]})).await;
     for text in ["to", "get", "her"] {
         item(&mut client, "1", json!(text)).await;
     }
     end(&mut client, "1").await;
     assert_eq!(server.probe.told().await, "together");
-    for (target, streams) in [("TellAll", json!(["1", "2"])), ("Nope", json!(["1"])), ("First", json!(["1", "1"]))] {
-        client.send(json!({"type": 1, "target": target, "arguments": [], "streamIds": streams})).await;
+    for (target, streams) in
+        [("TellAll", json!(["1", "2"])), ("Nope", json!(["1"])), ("First", json!(["1", "1"]))]
+    {
+        client
+            .send(json!({"type": 1, "target": target, "arguments": [], "streamIds": streams}))
+            .await;
     }
     client.works().await;
 }
@@ -154,7 +156,9 @@ async fn uploads_that_go_wrong() {
     let server = serve(Options::new()).await;
     let mut client = Client::connect(&server).await;
     let failed = |target: &str, detail: &str| {
-        let text = format!("An unexpected error occurred invoking '{target}' on the server. HubException: {detail}");
+        let text = format!(
+            "An unexpected error occurred invoking '{target}' on the server. HubException: {detail}"
+        );
         json!({"error": text})
     };
     begin(&mut client, "StreamingConcat", json!([]), &["1"]).await;

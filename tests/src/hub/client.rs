@@ -10,8 +10,8 @@ use std::{
 };
 
 use backplane_hub::{
-    Call, Connection, ConnectionId, EncodeError, End, Hub, InvocationError, Opening, Outbound,
-    Protocol, Reply, User,
+    Call, Completion, CompletionError, Connection, ConnectionId, EncodeError, End, Hub,
+    InvocationError, Opening, Outbound, Protocol, Reply, User,
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool + Send + Sync) {
     .await;
 }
 
-/// A client protocol for tests: one JSON array, `[protocol, target, arguments, trace]`.
+/// A client protocol for tests: one JSON array, `[protocol, target, arguments, trace, id]`.
 #[derive(Debug)]
 pub struct Plain {
     name: &'static str,
@@ -60,6 +60,7 @@ impl Protocol for Plain {
 
     fn invocation(
         &self,
+        id: Option<&str>,
         target: &str,
         arguments: &[&dyn erased_serde::Serialize],
         trace: Option<&str>,
@@ -67,7 +68,7 @@ impl Protocol for Plain {
         self.encoded.fetch_add(1, Ordering::Relaxed);
         let values: Result<Vec<Value>, _> = arguments.iter().map(serde_json::to_value).collect();
         let values = values.map_err(EncodeError::new)?;
-        Ok(json!([self.name, target, values, trace]).to_string().into())
+        Ok(json!([self.name, target, values, trace, id]).to_string().into())
     }
 
     fn argument(
@@ -89,6 +90,8 @@ pub struct Told {
     pub target: String,
     pub arguments: Vec<Value>,
     pub trace: Option<String>,
+    /// What an answer refers to, where one is wanted.
+    pub id: Option<String>,
 }
 
 impl fmt::Debug for Told {
@@ -99,8 +102,8 @@ impl fmt::Debug for Told {
 
 impl Told {
     fn read(bytes: &Bytes) -> Self {
-        let (protocol, target, arguments, trace) = serde_json::from_slice(bytes).unwrap();
-        Self { protocol, target, arguments, trace }
+        let (protocol, target, arguments, trace, id) = serde_json::from_slice(bytes).unwrap();
+        Self { protocol, target, arguments, trace, id }
     }
 }
 
@@ -221,6 +224,16 @@ impl Client {
     /// Makes a call.
     pub async fn call(&self, call: Call) -> Result<Reply, InvocationError> {
         soon("a call", self.connection().call(call)).await
+    }
+
+    /// Answers a call with a value.
+    pub fn returns(&self, call: &Told, value: &Value) -> Result<(), CompletionError> {
+        self.completes(call, Completion::Result(value.to_string().into()))
+    }
+
+    /// Answers a call.
+    pub fn completes(&self, call: &Told, completion: Completion) -> Result<(), CompletionError> {
+        self.connection().completed(call.id.as_deref().unwrap(), completion)
     }
 
     /// Waits until the hub wants the connection closed, and says why.

@@ -66,14 +66,15 @@ pub(crate) fn item(id: &str, value: &dyn erased_serde::Serialize) -> serde_json:
     Ok(record.end())
 }
 
-/// A call of a client's method that wants no answer.
+/// A call of a client's method; without an id it wants no answer.
 pub(super) fn invocation(
+    id: Option<&str>,
     target: &str,
     arguments: &[&dyn erased_serde::Serialize],
     trace: Option<&str>,
 ) -> serde_json::Result<Bytes> {
     let mut record = Record::new();
-    record.head(1, trace, None);
+    record.head(1, trace, id);
     record.text(",\"target\":", target);
     record.value(",\"arguments\":", arguments)?;
     Ok(record.end())

@@ -30,11 +30,12 @@ impl Protocol for MessagePack {
 
     fn invocation(
         &self,
+        id: Option<&str>,
         target: &str,
         arguments: &[&dyn erased_serde::Serialize],
         trace: Option<&str>,
     ) -> Result<Bytes, EncodeError> {
-        write::invocation(target, arguments, trace).map_err(EncodeError::new)
+        write::invocation(id, target, arguments, trace).map_err(EncodeError::new)
     }
 
     fn argument(

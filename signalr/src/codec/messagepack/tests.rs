@@ -288,9 +288,9 @@ impl Serialize for Unwritable {
 #[test]
 fn calls_of_clients_have_no_id() {
     let text: &dyn erased_serde::Serialize = &"a";
-    let call = MessagePack.invocation("method", &[text, &7], None).expect("a call");
+    let call = MessagePack.invocation(None, "method", &[text, &7], None).expect("a call");
     assert_eq!(cut(call), &b"\x96\x01\x80\xc0\xa6method\x92\xa1a\x07\x90"[..]);
-    let traced = MessagePack.invocation("m", &[], Some("t")).expect("a call");
+    let traced = MessagePack.invocation(None, "m", &[], Some("t")).expect("a call");
     assert_eq!(cut(traced), &b"\x96\x01\x81\xabtraceparent\xa1t\xc0\xa1m\x90\x90"[..]);
 }
 

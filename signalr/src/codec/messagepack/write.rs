@@ -77,11 +77,12 @@ pub(crate) fn item(
 
 /// A call of a client's method that wants no answer.
 pub(super) fn invocation(
+    id: Option<&str>,
     target: &str,
     arguments: &[&dyn erased_serde::Serialize],
     trace: Option<&str>,
 ) -> Result<Bytes, rmp_serde::encode::Error> {
-    let mut record = Record::call(1, trace, None, target);
+    let mut record = Record::call(1, trace, id, target);
     record.array(arguments.len());
     for argument in arguments {
         record.value(argument)?;
