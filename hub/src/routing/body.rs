@@ -91,7 +91,7 @@ pub(super) fn payload_of(payloads: Bytes, protocol: &str) -> Option<Bytes> {
 }
 
 /// Payloads without what follows them.
-pub(super) fn take_payloads(body: Bytes) -> Result<Bytes, Malformed> {
+pub(super) fn take_payloads(body: &Bytes) -> Result<Bytes, Malformed> {
     let whole = body.len();
     let rest = read_payloads(body.clone(), |_, _| {})?;
     Ok(body.slice(..whole - rest))

@@ -201,7 +201,7 @@ impl Cases {
                 }
             }
             (Question::Relay { connection, body }, _) => {
-                match self.relay(hub, asker, connection, body) {
+                match self.relay(hub, asker, &connection, body) {
                     Ok(work) => return self.accept(hub, asker, work).await,
                     Err(outcome) => outcome,
                 }
@@ -319,21 +319,21 @@ impl Cases {
         &mut self,
         hub: &Shared,
         asker: Asker,
-        connection: Box<str>,
+        connection: &str,
         body: Bytes,
     ) -> Result<Work, Outcome> {
         let (node, number) = asker;
         self.has_place(hub, body.len())?;
-        let lane = (node, connection.clone());
+        let lane = (node, connection.into());
         // One that was withdrawn, and comes late.
         if self.lanes.get(&lane).is_some_and(|latest| *latest > number) {
             return Err(Outcome::Forgotten);
         }
         let held = body.len();
-        let request = RelayRequest { connection: connection.clone(), from: node, body };
+        let request = RelayRequest { connection: connection.into(), from: node, body };
         let Ok(started) = hub.relays.start(request) else { return Err(panicked()) };
         let Some(serving) = started else {
-            return Err(match hub.registrar.whereabouts(&connection) {
+            return Err(match hub.registrar.whereabouts(connection) {
                 Whereabouts::At(owner) if owner != hub.local.node => Outcome::Elsewhere(owner),
                 Whereabouts::Ended => Outcome::Ended,
                 Whereabouts::At(_) | Whereabouts::Unknown => Outcome::NotFound,

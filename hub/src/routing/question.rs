@@ -232,7 +232,7 @@ fn take_question(kind: u8, mut bytes: Bytes) -> Result<Question, Malformed> {
         JOIN => Question::Join(name),
         LEAVE => Question::Leave(name),
         CLAIM => Question::Claim(name),
-        INVOKE => Question::Invoke { id: name, payloads: take_payloads(bytes)? },
+        INVOKE => Question::Invoke { id: name, payloads: take_payloads(&bytes)? },
         _ => Question::Relay { connection: name, body: take_body(&mut bytes)? },
     })
 }

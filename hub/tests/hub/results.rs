@@ -92,18 +92,18 @@ async fn nothing_can_be_a_result_too() {
 
 #[tokio::test]
 async fn hooks_cannot_wait_for_clients() {
-    type Told = mpsc::UnboundedSender<String>;
+    type Told = mpsc::Sender<String>;
     async fn connected(caller: Caller, State(told): State<Told>) -> Result<(), HubError> {
         let refused = caller.clients().caller().invoke::<u32>("Result", ()).await.unwrap_err();
-        told.send(refused.to_string())?;
+        told.try_send(refused.to_string())?;
         // Any error converts, and stays private.
         Err(refused.into())
     }
     async fn disconnected(caller: Caller, State(told): State<Told>) {
         let refused = caller.clients().caller().invoke::<u32>("Result", ()).await.unwrap_err();
-        told.send(refused.to_string()).unwrap();
+        told.try_send(refused.to_string()).unwrap();
     }
-    let (sender, mut told): (Told, _) = mpsc::unbounded_channel();
+    let (sender, mut told): (Told, _) = mpsc::channel(8);
     let hub =
         one_hub(|hub| hub.state(sender).on_connected(connected).on_disconnected(disconnected))
             .await;
