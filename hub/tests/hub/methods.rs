@@ -10,7 +10,7 @@ use std::{
 
 use backplane_hub::{
     Aborted, ArgumentsError, Call, Caller, Claims, ConnectionId, Disconnect, End, Extract, Hub,
-    HubError, Invocation, InvocationError, Items, Needs, Policy, Reply, State, Trace, User,
+    HubError, Invocation, InvocationError, Items, Needs, Opening, Policy, Reply, State, Trace, User,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -429,4 +429,37 @@ async fn what_is_wrong_with_a_description_is_told_when_it_is_built() {
     assert!(told.contains("Who") && told.contains("Shop"), "{told}");
     let told = text(describe("h").on_connected(|_: State<Shop>| async {}));
     assert!(told.contains("on_connected"), "{told}");
+}
+
+/// What a front end keeps of the request that a connection began with.
+struct Address(u16);
+
+struct Port(Option<u16>);
+
+impl Extract for Port {
+    fn extract(invocation: &Invocation) -> Result<Self, HubError> {
+        assert!(invocation.request::<String>().is_none(), "another type");
+        Ok(Self(invocation.request::<Address>().map(|address| address.0)))
+    }
+
+    fn needs(needs: &mut Needs) {
+        needs.request();
+    }
+}
+
+#[tokio::test]
+async fn extractors_of_a_front_end_see_what_it_keeps() {
+    let hub = one_hub(|hub| hub.method("Port", async |Port(port): Port| port)).await;
+    assert!(hub.wants_request());
+    for port in [Some(80), None] {
+        let request = port.map(|port| Arc::new(Address(port)) as _);
+        let protocol = Plain::new("plain");
+        let opening = Opening { id: ConnectionId::random(), user: None, protocol, request };
+        let (connection, _outbound) = hub.open(opening).await.unwrap();
+        let returned = connection.invoke("Port", vec![], None).await.unwrap();
+        assert_eq!(serde_json::to_value(&returned).unwrap(), json!(port));
+    }
+    // Even a hook is reason enough to keep it, and nothing else is.
+    assert!(one_hub(|hub| hub.on_connected(async |_: Port| {})).await.wants_request());
+    assert!(!one_hub(|hub| hub.method("Caller", async |_: Caller| {})).await.wants_request());
 }
