@@ -10,7 +10,8 @@ use std::{
 
 use backplane_hub::{
     Aborted, ArgumentsError, Call, Caller, Claims, ConnectionId, Disconnect, End, Extract, Hub,
-    HubError, Invocation, InvocationError, Items, Needs, Opening, Policy, Reply, State, Trace, User,
+    HubError, Invocation, InvocationError, Items, Needs, Opening, Policy, Reply, State, Trace,
+    User,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
