@@ -34,9 +34,10 @@ async fn read(socket: &mut PolledSocket) -> Bytes {
     }
 }
 
-/// That the client has ended the connection.
+/// That the client has ended the connection, or is taken to have.
 async fn closes(socket: &mut PolledSocket) {
-    while !matches!(turn(socket).await, Turn::Over(Over::Closed)) {}
+    let closed = async { while !matches!(turn(socket).await, Turn::Over(Over::Closed)) {} };
+    tokio::time::timeout(1000 * SECOND, closed).await.expect("closed");
 }
 
 fn of(length: usize) -> Body {
@@ -165,17 +166,19 @@ async fn a_client_of_events_is_never_away() {
     assert_eq!(events.next().now_or_never(), Some(Some(Ok(":\r\n".into()))));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_came_before_the_end_is_read() {
     let (connection, mut socket) = connection(Transport::LongPolling);
+    let start = tokio::time::Instant::now();
     connection.post(of(3)).await.expect("room");
     connection.hang_up();
     assert_eq!(read(&mut socket).await, "xxx");
     closes(&mut socket).await;
+    assert!(start.elapsed().is_zero(), "not only because no poll came");
     assert_eq!(connection.poll(LONG).await, Polled::Over);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn letting_events_go_ends_the_connection_at_once() {
     let (connection, mut socket) = connection(Transport::ServerSentEvents);
     let mut events = Events::new(Arc::clone(&connection));
