@@ -156,7 +156,7 @@ async fn end(open: Open, mut running: Running, ending: Ending, options: &Options
     };
     let reason = ending.reason();
     running.beside(join(lingering, connection.disconnected(reason.as_deref()))).await;
-    running.to_end().await;
+    running.finish().await;
 }
 
 /// Sends what is still queued, and the last message, if the client can get one.

@@ -45,7 +45,7 @@ impl Running {
     }
 
     /// Waits until all have come to their ends, unanswered.
-    pub(super) async fn to_end(mut self) {
+    pub(super) async fn finish(mut self) {
         poll_fn(|context| {
             while self.poll_answer(context).is_ready() {}
             let over = self.calls.is_empty() && self.streams.is_empty();

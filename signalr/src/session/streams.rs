@@ -1,7 +1,7 @@
 //! The streams of a client, both ways: those that it asked for, and those that it sends.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     future::Future,
     pin::pin,
     sync::Arc,
@@ -31,8 +31,9 @@ pub(super) struct Streams(Option<Box<Active>>);
 
 #[derive(Default)]
 struct Active {
-    running: FuturesUnordered<BoxFuture<'static, Ended>>,
-    /// How many streams those are, both ways.
+    /// The calls, which end with their streams.
+    running: FuturesUnordered<BoxFuture<'static, Ids>>,
+    /// How many streams they have, both ways.
     count: usize,
     /// What gives up a stream that the client asked for, by its id.
     cancels: HashMap<Box<str>, CancellationToken>,
@@ -42,14 +43,15 @@ struct Active {
     over: CancellationToken,
 }
 
-/// A call that is no more.
-struct Ended {
+/// The streams of one call, by their ids.
+struct Ids {
+    /// The one that the client asked for.
     stream: Option<Box<str>>,
+    /// Those that it sends.
     uploads: Vec<Box<str>>,
 }
 
-impl Ended {
-    /// How many streams it has.
+impl Ids {
     fn count(&self) -> usize {
         usize::from(self.stream.is_some()) + self.uploads.len()
     }
@@ -66,19 +68,19 @@ impl Streams {
         options: &Options,
     ) -> Result<(), Option<Bytes>> {
         let Invocation { id, target, arguments, streams, trace } = invocation;
-        let call = Ended { stream: id.clone().filter(|_| streaming), uploads: streams };
-        if let Err(text) = self.admit(&call, options.parallel_streams.get()) {
+        let ids = Ids { stream: id.clone().filter(|_| streaming), uploads: streams };
+        if let Err(text) = self.admit(&ids, options.parallel_streams.get()) {
             return Err(id.map(|id| answers.error(id, text)));
         }
         let active = self.0.get_or_insert_default();
-        active.count += call.count();
-        let mut receivers = Vec::with_capacity(call.uploads.len());
-        for id in &call.uploads {
+        active.count += ids.count();
+        let mut receivers = Vec::with_capacity(ids.uploads.len());
+        for id in &ids.uploads {
             let (sender, receiver) = upload(options.stream_capacity.get(), options.largest_message);
             active.uploads.insert(id.clone(), sender);
             receivers.push(receiver);
         }
-        let cancel = call.stream.as_ref().map(|id| {
+        let cancel = ids.stream.as_ref().map(|id| {
             let cancel = active.over.child_token();
             active.cancels.insert(id.clone(), cancel.clone());
             cancel
@@ -101,28 +103,27 @@ impl Streams {
             if let Some(last) = last {
                 client.finish(last).await;
             }
-            call
+            ids
         }));
         Ok(())
     }
 
-    /// Whether there is place for the streams of a call, whose ids are all new.
-    fn admit(&self, call: &Ended, most: usize) -> Result<(), String> {
+    /// Why there is no place for these streams: they are too many, or an id is not new.
+    fn admit(&self, ids: &Ids, most: usize) -> Result<(), String> {
         let count = self.0.as_ref().map_or(0, |active| active.count);
-        if count + call.count() > most {
+        if count + ids.count() > most {
             return Err(texts::too_many_streams(most));
         }
-        let taken = |id: &&Box<str>| {
-            self.0.as_ref().is_some_and(|active| {
-                active.cancels.contains_key(&***id) || active.uploads.contains_key(&***id)
-            })
-        };
-        let ids: Vec<&Box<str>> = call.stream.iter().chain(&call.uploads).collect();
-        let repeated = ids.iter().enumerate().find(|(index, id)| ids[..*index].contains(id));
-        match ids.iter().copied().find(taken).or(repeated.map(|(_, id)| *id)) {
-            Some(id) => Err(texts::id_in_use(id)),
-            None => Ok(()),
+        let mut seen = HashSet::new();
+        for id in ids.stream.iter().chain(&ids.uploads) {
+            let taken = self.0.as_ref().is_some_and(|active| {
+                active.cancels.contains_key(id) || active.uploads.contains_key(id)
+            });
+            if taken || !seen.insert(id) {
+                return Err(texts::id_in_use(id));
+            }
         }
+        Ok(())
     }
 
     /// Lets all calls go on, and forgets those that are no more.
