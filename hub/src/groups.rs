@@ -112,7 +112,10 @@ impl Shared {
         let subscribe = |audience| self.routing.subscribe_group(group, audience);
         let added = self.groups.add(group, member, &self.local, subscribe)?;
         let number = self.joins.fetch_add(1, Ordering::Relaxed);
-        let is_new = memberships.groups.insert(added.name, number).is_none();
+        let is_new = memberships.groups.insert(Arc::clone(&added.name), number).is_none();
+        if let Some(presence) = self.presence.as_ref().filter(|_| is_new) {
+            presence.joined(member, &added.name);
+        }
         Ok(Joining { subscription: added.subscription, number, is_new })
     }
 
@@ -124,6 +127,9 @@ impl Shared {
         }
         if let Some((name, _)) = memberships.groups.remove_entry(group) {
             self.groups.remove(&name, member);
+            if let Some(presence) = &self.presence {
+                presence.left(member, &name);
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use crate::{
     front::Registrar,
     members::{Audiences, Connections, Local},
     method::{Methods, States},
+    presence::Book,
     protocol::MOST,
     routing::Routing,
 };
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) users: Audiences,
     pub(crate) registrar: Registrar,
     pub(crate) routing: Routing,
+    /// `None` where nobody asked for it.
+    pub(crate) presence: Option<Book>,
     pub(crate) started: Instant,
     /// Numbers the joins.
     pub(crate) joins: AtomicU64,

@@ -60,6 +60,7 @@
 //! * To write methods: [`Hub::builder`], [`Caller`], [`State`], [`HubError`], [`Handler`].
 //! * To reach clients: [`Hub::clients`], [`Target::send`], [`Groups`]; what can go wrong: [`SendError`],
 //!   [`Sent::Queued`], [`Joined::HereOnly`], [`GroupError`].
+//! * To know who is there: [`HubBuilder::presence`], [`Hub::presence`], [`Presence`].
 //! * To hear of losses: [`HubBuilder::on_gap`], [`HubBuilder::on_link`], [`HubBuilder::notify_clients`],
 //!   [`Hub::health`].
 //! * To write a front end: [`Hub::open`], [`Connection`], [`Outbound`], [`Protocol`].
@@ -133,6 +134,7 @@ mod members;
 mod method;
 mod options;
 mod policy;
+mod presence;
 mod protocol;
 mod routing;
 mod stats;
@@ -165,6 +167,10 @@ pub use method::{
 };
 pub use options::{HubOptions, WhenSlow};
 pub use policy::{Policy, Unauthorized};
+pub use presence::{
+    Freshness, GroupPresence, Presence, PresenceEvent, PresenceOff, PresenceOptions, Present,
+    UserPresence, Watch, Whereabouts,
+};
 pub use protocol::{EncodeError, Protocol};
 pub use stats::HubStats;
 pub use user::{Claims, ConnectionId, User};

@@ -3,6 +3,7 @@
 mod asking;
 mod body;
 mod desk;
+mod presence;
 mod publish;
 mod question;
 mod sinks;
@@ -18,6 +19,7 @@ use crate::{
 };
 pub(crate) use asking::{Asking, Silence};
 pub(crate) use desk::{Asker, Desk, run};
+pub(crate) use presence::Gossip;
 pub(crate) use publish::Parcel;
 use publish::offer;
 pub(crate) use question::{Outcome, Question};

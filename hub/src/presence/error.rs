@@ -1,0 +1,7 @@
+/// The hub keeps no presence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the hub keeps no presence: turn it on where the hub is built, with .presence(PresenceOptions::default())"
+)]
+#[non_exhaustive]
+pub struct PresenceOff;
