@@ -41,6 +41,11 @@ pub(super) struct Settings {
     pub(super) heartbeat: Duration,
     /// The largest body.
     pub(super) limit: usize,
+    /// The most changes that wait to be told. More than that is told as a snapshot to whoever asks.
+    pub(super) most_pending: usize,
+    /// The most bytes of deltas that are kept for those who have missed some. What is older costs a
+    /// snapshot.
+    pub(super) kept: usize,
     pub(super) rules: Rules,
 }
 
@@ -92,7 +97,7 @@ impl Exchange {
         Self {
             own,
             directory: Directory::default(),
-            origin: Origin::new(own, epoch, settings.limit, settings.rules),
+            origin: Origin::new(own, epoch, settings.clone()),
             settings,
             peers: HashMap::new(),
             members: HashSet::new(),
@@ -307,6 +312,18 @@ impl Exchange {
 
     pub(super) fn done(&mut self) -> Done {
         std::mem::take(&mut self.done)
+    }
+
+    /// Which epoch and version of another node's the directory shows, if it is not known to be wrong.
+    #[cfg(test)]
+    pub(super) fn shown(&self, node: NodeId) -> Option<(u64, u64)> {
+        self.peers.get(&node).and_then(Peer::shown)
+    }
+
+    /// The epoch and version that this node told last, if there was nothing to tell since.
+    #[cfg(test)]
+    pub(super) fn told(&self) -> Option<(u64, u64)> {
+        (!self.origin.is_pending()).then(|| self.origin.told())
     }
 
     pub(super) const fn own(&self) -> NodeId {

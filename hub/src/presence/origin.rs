@@ -7,21 +7,14 @@ use bytes::Bytes;
 
 use super::{
     directory::Directory,
+    exchange::Settings,
     message::{self, Change, Digest},
-    rules::Rules,
 };
-
-/// The most changes that wait to be told. More than that is told as a snapshot to whoever asks.
-const MOST_PENDING: usize = 65_536;
-
-/// The most bytes of deltas that are kept for those who have missed some. What is older costs a snapshot.
-const KEPT: usize = 256 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Origin {
     node: NodeId,
-    rules: Rules,
-    limit: usize,
+    settings: Settings,
     pub(super) epoch: u64,
     /// The version that was told last.
     version: u64,
@@ -35,11 +28,10 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    pub(super) const fn new(node: NodeId, epoch: u64, limit: usize, rules: Rules) -> Self {
+    pub(super) const fn new(node: NodeId, epoch: u64, settings: Settings) -> Self {
         Self {
             node,
-            rules,
-            limit,
+            settings,
             epoch,
             version: 0,
             pending: Vec::new(),
@@ -51,7 +43,7 @@ impl Origin {
     }
 
     pub(super) fn changed(&mut self, change: Change) {
-        if self.pending.len() >= MOST_PENDING {
+        if self.pending.len() >= self.settings.most_pending {
             self.pending = Vec::new();
             self.skipped = true;
         }
@@ -64,24 +56,29 @@ impl Origin {
 
     /// The deltas that lead to what is so now.
     pub(super) fn flush(&mut self) -> Vec<Bytes> {
-        if std::mem::take(&mut self.skipped) && self.rules.skips {
+        if std::mem::take(&mut self.skipped) && self.settings.rules.skips {
             self.version += 1;
             self.recent.clear();
             self.recent_bytes = 0;
         }
         let pending = std::mem::take(&mut self.pending);
-        let deltas = message::deltas(&pending, self.epoch, self.version + 1, self.limit);
+        let deltas = message::deltas(&pending, self.epoch, self.version + 1, self.settings.limit);
         self.version += deltas.len() as u64;
         for delta in &deltas {
             self.recent_bytes += delta.len();
             self.recent.push_back(delta.clone());
         }
-        while self.recent_bytes > KEPT
+        while self.recent_bytes > self.settings.kept
             && let Some(oldest) = self.recent.pop_front()
         {
             self.recent_bytes -= oldest.len();
         }
         deltas
+    }
+
+    #[cfg(test)]
+    pub(super) const fn told(&self) -> (u64, u64) {
+        (self.epoch, self.version)
     }
 
     /// Where this node stands, once everything is flushed.
@@ -103,6 +100,6 @@ impl Origin {
         }
         self.answers += 1;
         let all = directory.described(self.node);
-        (message::parts(&all, (self.epoch, self.version), self.answers, self.limit), true)
+        (message::parts(&all, (self.epoch, self.version), self.answers, self.settings.limit), true)
     }
 }

@@ -159,6 +159,11 @@ impl Peer {
         self.version < self.newest || self.diverged
     }
 
+    #[cfg(test)]
+    pub(super) fn shown(&self) -> Option<(u64, u64)> {
+        (!self.diverged).then_some((self.epoch, self.version))
+    }
+
     /// Plans to ask for what is missing, if anything is: at `when`, or at once if `when` has passed.
     /// What arrives in between puts it off.
     pub(super) fn plan(&mut self, when: Moment, again: bool) {

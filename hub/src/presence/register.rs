@@ -52,6 +52,8 @@ impl Register {
         let settings = Settings {
             heartbeat: options.heartbeat_every.max(Duration::from_millis(10)),
             limit: largest_body.as_u64().min(LARGEST) as usize,
+            most_pending: 65_536,
+            kept: 256 * 1024,
             rules: Rules::ALL,
         };
         let epoch = EPOCHS.fetch_add(1, Ordering::Relaxed);

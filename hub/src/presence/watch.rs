@@ -60,7 +60,7 @@ impl Subject {
 
 impl Watch {
     pub(super) fn new(register: Arc<Register>, subject: Subject, capacity: usize) -> Self {
-        let watching = Arc::new(Watching { capacity: capacity.max(1), state: Mutex::default() });
+        let watching = Watching::new(capacity);
         register.watch(&subject, Arc::clone(&watching));
         Self { register, subject, watching }
     }
@@ -125,6 +125,10 @@ enum Phase {
 }
 
 impl Watching {
+    pub(super) fn new(capacity: usize) -> Arc<Self> {
+        Arc::new(Self { capacity: capacity.max(1), state: Mutex::default() })
+    }
+
     pub(super) fn tell(&self, told: Told) {
         let mut state = self.state();
         match state.phase {
@@ -194,5 +198,19 @@ pub(super) fn index<'a>(subject: &Subject, groups: &'a Index, users: &'a Index) 
     match subject {
         Subject::Group(_) => groups,
         Subject::User(_) => users,
+    }
+}
+
+/// What a watch would yield by now.
+#[cfg(test)]
+pub(super) fn drained(watching: &Watching, index: &Index, name: &str) -> Vec<PresenceEvent> {
+    let context = Context::from_waker(Waker::noop());
+    let mut events = Vec::new();
+    loop {
+        match watching.poll(&context) {
+            Some(Poll::Ready(Some(event))) => events.push(event),
+            Some(_) => return events,
+            None => events.push(watching.begin(index.members(name))),
+        }
     }
 }
