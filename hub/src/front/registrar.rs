@@ -105,7 +105,7 @@ impl Hub {
             Ok(Outcome::AlreadyClaimed) => Err(ClaimError::AlreadyClaimed),
             Ok(Outcome::Failed(reason) | Outcome::Refused(reason))
             | Err(Silence::Unavailable(reason)) => Err(ClaimError::Unavailable { reason }),
-            Ok(Outcome::NotFound | Outcome::NotAnnounced)
+            Ok(Outcome::NotFound | Outcome::NotAnnounced | Outcome::Groups(_))
             | Err(Silence::Nobody | Silence::Gone) => Err(ClaimError::Unknown),
         }
     }

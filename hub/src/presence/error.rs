@@ -3,5 +3,4 @@
 #[error(
     "the hub keeps no presence: turn it on where the hub is built, with .presence(PresenceOptions::default())"
 )]
-#[non_exhaustive]
 pub struct PresenceOff;

@@ -248,6 +248,11 @@ impl Routing {
         self.ask(&Topic::node(&self.hub, node), Some(node), question).await
     }
 
+    /// Waits until others could be asked, and an answer could arrive.
+    pub(crate) async fn reachable(&self) -> Result<(), Silence> {
+        self.can_hear(&mut self.backplane.link()).await
+    }
+
     /// Asks whoever has `topic`, and waits for the outcome.
     ///
     /// The asked node says at once that it has the question, and later what came of it. The

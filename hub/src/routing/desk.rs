@@ -144,6 +144,13 @@ impl Cases {
     /// Does what is asked, as far as that takes no waiting, and returns the rest.
     async fn take_on(&mut self, hub: &Arc<Shared>, errand: Errand) -> Option<Work> {
         match errand {
+            // Only looked up: a repeated question is answered anew, and nothing is kept.
+            Errand::Connection((node, number), member, Question::Groups(after)) => {
+                let page = hub.groups_of(&member, &after);
+                hub.local.counters.answered.add(1);
+                send(hub, node, &Letter::Result(number, Outcome::Groups(page))).await;
+                None
+            }
             Errand::Connection(asker, member, question) => {
                 if self.known(hub, asker).await {
                     return None;
@@ -155,17 +162,43 @@ impl Cases {
                         self.close(hub, asker, Outcome::Done).await;
                         None
                     }
-                    // Asked of a node, not of a connection.
-                    Question::Claim(_) => None,
+                    Question::LeaveAll => {
+                        hub.leave_all(&member);
+                        self.close(hub, asker, Outcome::Done).await;
+                        None
+                    }
+                    // Asked of a node, not of a connection; or answered above.
+                    Question::Claim(_)
+                    | Question::AddUser(..)
+                    | Question::RemoveUser(..)
+                    | Question::Groups(_) => None,
                 }
             }
             Errand::Node(asker, question) => {
-                if let Question::Claim(connection) = question
-                    && !self.known(hub, asker).await
-                {
-                    self.claim(hub, asker, connection).await;
+                if self.known(hub, asker).await {
+                    return None;
                 }
-                None
+                match question {
+                    Question::Claim(connection) => {
+                        self.claim(hub, asker, connection).await;
+                        None
+                    }
+                    Question::AddUser(user, group) => {
+                        let shared = Arc::clone(hub);
+                        let joining = async move { shared.join_user(&user, &group).await };
+                        self.work_on(hub, asker, joining).await
+                    }
+                    Question::RemoveUser(user, group) => {
+                        hub.leave_user(&user, &group);
+                        self.close(hub, asker, Outcome::Done).await;
+                        None
+                    }
+                    // Asked of a connection, not of a node.
+                    Question::Join(_)
+                    | Question::Leave(_)
+                    | Question::LeaveAll
+                    | Question::Groups(_) => None,
+                }
             }
             Errand::Undo(asker) => {
                 let case = self.by_asker.get_mut(&asker);
@@ -225,8 +258,19 @@ impl Cases {
             }
         }
         let shared = Arc::clone(hub);
+        let joined = async move { shared.joined(&member, &group, &joining).await };
+        self.work_on(hub, asker, joined).await
+    }
+
+    /// Does what takes no waiting of a join, tells the asker, and returns the rest.
+    async fn work_on(
+        &mut self,
+        hub: &Shared,
+        asker: Asker,
+        joined: impl Future<Output = Result<Joined, GroupError>> + Send + 'static,
+    ) -> Option<Work> {
         let mut work: Work = Box::pin(async move {
-            let outcome = match shared.joined(&member, &group, &joining).await {
+            let outcome = match joined.await {
                 Ok(Joined::HereOnly) => Outcome::DoneHereOnly,
                 Ok(_) => Outcome::Done,
                 Err(error) => error.into(),

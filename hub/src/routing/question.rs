@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! question = join 2 / leave 3 / claim 4 | number u64 | name length u16 | name
+//!          | groups 16 | number u64 | length u16 | the name after which to begin, or nothing
+//!          | leave all 17 | number u64
+//!          | add user 18 / remove user 19 | number u64 | length u16 | user | length u16 | group
 //! cancel   = 5 | number u64
 //! accepted = 6 | number u64
 //! result   = 7 | number u64 | outcome u8 | text length u16 | text
+//!          | the same with outcome 32 | more u8 | count u32 | (name length u16 | name)*
 //! ```
 //!
 //! Who asks stands in the envelope, and who is asked about is its topic: a connection, or the node
@@ -22,6 +26,13 @@ const CLAIM: u8 = 4;
 const CANCEL: u8 = 5;
 const ACCEPTED: u8 = 6;
 const RESULT: u8 = 7;
+const GROUPS: u8 = 16;
+const LEAVE_ALL: u8 = 17;
+const ADD_USER: u8 = 18;
+const REMOVE_USER: u8 = 19;
+
+/// The outcome that names groups.
+const NAMED: u8 = 32;
 
 /// What a node is asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +43,14 @@ pub(crate) enum Question {
     Leave(Box<str>),
     /// Grant this negotiated connection.
     Claim(Box<str>),
+    /// Name the groups of the topic's connection, in their order, from after this one on.
+    Groups(Box<str>),
+    /// Let the topic's connection leave all its groups.
+    LeaveAll,
+    /// Let all the node's connections of this user join this group.
+    AddUser(Box<str>, Box<str>),
+    /// Let all the node's connections of this user leave this group.
+    RemoveUser(Box<str>, Box<str>),
 }
 
 /// What came of it.
@@ -50,6 +69,16 @@ pub(crate) enum Outcome {
     Failed(Arc<str>),
     /// The broker refuses it.
     Refused(Arc<str>),
+    /// These are the next groups.
+    Groups(Page),
+}
+
+/// Some of a connection's groups, in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) names: Vec<Arc<str>>,
+    /// Whether there are more after these.
+    pub(crate) more: bool,
 }
 
 /// A message between the hubs of two nodes; the number is the asker's.
@@ -82,14 +111,18 @@ impl Letter {
         let mut bytes = Vec::with_capacity(64);
         match self {
             Self::Ask(question, number) => {
-                let (kind, name) = match question {
-                    Question::Join(group) => (JOIN, group),
-                    Question::Leave(group) => (LEAVE, group),
-                    Question::Claim(connection) => (CLAIM, connection),
+                let (kind, texts) = match question {
+                    Question::Join(group) => (JOIN, [Some(group), None]),
+                    Question::Leave(group) => (LEAVE, [Some(group), None]),
+                    Question::Claim(connection) => (CLAIM, [Some(connection), None]),
+                    Question::Groups(after) => (GROUPS, [Some(after), None]),
+                    Question::LeaveAll => (LEAVE_ALL, [None, None]),
+                    Question::AddUser(user, group) => (ADD_USER, [Some(user), Some(group)]),
+                    Question::RemoveUser(user, group) => (REMOVE_USER, [Some(user), Some(group)]),
                 };
                 bytes.put_u8(kind);
                 bytes.put_u64_le(*number);
-                put_text(&mut bytes, name);
+                texts.into_iter().flatten().for_each(|text| put_text(&mut bytes, text));
             }
             Self::Cancel(number) => {
                 bytes.put_u8(CANCEL);
@@ -110,9 +143,13 @@ impl Letter {
                     Outcome::NotAnnounced => (4, ""),
                     Outcome::Failed(reason) => (5, &**reason),
                     Outcome::Refused(reason) => (6, &**reason),
+                    Outcome::Groups(_) => (NAMED, ""),
                 };
                 bytes.put_u8(code);
                 put_text(&mut bytes, text);
+                if let Outcome::Groups(page) = outcome {
+                    page.encode(&mut bytes);
+                }
             }
         }
         bytes.into()
@@ -120,7 +157,7 @@ impl Letter {
 
     pub(super) fn decode(mut bytes: Bytes) -> Result<Self, Unreadable> {
         let kind = bytes.try_get_u8().map_err(|_| Malformed)?;
-        if !(JOIN..=RESULT).contains(&kind) {
+        if !matches!(kind, JOIN..=RESULT | GROUPS..=REMOVE_USER) {
             return Err(Unreadable::UnknownKind);
         }
         let number = bytes.try_get_u64_le().map_err(|_| Malformed)?;
@@ -138,22 +175,61 @@ impl Letter {
                     4 => Outcome::NotAnnounced,
                     5 => Outcome::Failed(text.into()),
                     6 => Outcome::Refused(text.into()),
+                    NAMED => Outcome::Groups(Page::decode(&mut bytes)?),
                     _ => Outcome::Failed(
                         "it answers in a way that this version does not know".into(),
                     ),
                 };
                 Self::Result(number, outcome)
             }
+            LEAVE_ALL => Self::Ask(Question::LeaveAll, number),
             kind => {
                 let name = take_text(&mut bytes)?;
                 let question = match kind {
                     JOIN => Question::Join(name),
                     LEAVE => Question::Leave(name),
+                    GROUPS => Question::Groups(name),
+                    ADD_USER => Question::AddUser(name, take_text(&mut bytes)?),
+                    REMOVE_USER => Question::RemoveUser(name, take_text(&mut bytes)?),
                     _ => Question::Claim(name),
                 };
                 Self::Ask(question, number)
             }
         })
+    }
+}
+
+impl Page {
+    /// The beginning of sorted `names` that fits into an answer of `most` bytes; at least one of them.
+    pub(crate) fn of(names: Vec<Arc<str>>, most: usize) -> Self {
+        /// Kind, number, outcome, text, and what stands before the names.
+        const HEAD: usize = 1 + 8 + 1 + 2 + 1 + 4;
+        let mut names = names;
+        let mut room = most.saturating_sub(HEAD);
+        let fitting = names.iter().take_while(|name| {
+            let rest = room.checked_sub(2 + name.len());
+            room = rest.unwrap_or(room);
+            rest.is_some()
+        });
+        let count = fitting.count().max(1);
+        let more = names.len() > count;
+        names.truncate(count);
+        Self { names, more }
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.put_u8(self.more.into());
+        bytes.put_u32_le(self.names.len() as u32);
+        self.names.iter().for_each(|name| put_text(bytes, name));
+    }
+
+    fn decode(bytes: &mut Bytes) -> Result<Self, Malformed> {
+        let more = bytes.try_get_u8().map_err(|_| Malformed)? != 0;
+        let count = bytes.try_get_u32_le().map_err(|_| Malformed)?;
+        // Each is bounded by what has arrived.
+        let names = (0..count).map(|_| take_text(bytes).map(Arc::from));
+        let names = names.collect::<Result<_, _>>()?;
+        Ok(Self { names, more })
     }
 }
 

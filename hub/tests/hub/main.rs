@@ -13,10 +13,12 @@ mod link;
 mod loss;
 mod methods;
 mod outbound;
+mod presence;
 mod questions;
 mod queue_of_events;
 mod scale_out;
 mod targets;
+mod user_groups;
 
 use std::sync::Arc;
 
