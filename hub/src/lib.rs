@@ -83,6 +83,8 @@
 //! * With the link to the broker down, this node's connections go on with each other, and each send
 //!   and join says how far it got: for the others a message waits, or is refused, as the backplane's
 //!   options say. What nodes ask each other never waits.
+//! * With [presence](HubBuilder::presence) on, all nodes know who is there within two heartbeats, whatever gets lost
+//!   on the way; the connections of a node that dies are gone as soon as it counts as dead.
 //! * What the backplane loses is not lost in silence; see below.
 //! * A client that does not keep up costs itself only: its queue is bounded, and it is closed or
 //!   loses messages, as [`HubOptions`] say. [`Hub::stats`] counts every message that is dropped.
