@@ -80,7 +80,7 @@ impl Peer {
 
     /// Nothing is left of it, and nothing of what it said earlier counts.
     pub(super) fn farewell(&mut self, directory: &mut Directory) {
-        self.begin(self.epoch + 1, directory);
+        self.begin(self.epoch.saturating_add(1), directory);
     }
 
     fn begin(&mut self, epoch: u64, directory: &mut Directory) {
@@ -94,7 +94,7 @@ impl Peer {
             return;
         }
         self.newest = self.newest.max(version);
-        let follows = version == self.version + 1 && !self.diverged;
+        let follows = self.is_next(version) && !self.diverged;
         if follows || !self.rules.order {
             self.version = version;
             changes.iter().for_each(|change| directory.apply(self.node, change));
@@ -106,13 +106,18 @@ impl Peer {
         }
     }
 
+    const fn is_next(&self, version: u64) -> bool {
+        // Anything may arrive, the largest number included.
+        version == self.version.saturating_add(1)
+    }
+
     /// Applies what had come too early and does not any more.
     fn catch_up(&mut self, directory: &mut Directory) {
-        while let Some(first) = self.ahead.first_entry()
-            && *first.key() <= self.version + 1
+        while let Some((&version, _)) = self.ahead.first_key_value()
+            && (version <= self.version || self.is_next(version))
         {
-            let (version, changes) = first.remove_entry();
-            if version == self.version + 1 {
+            let changes = self.ahead.remove(&version).unwrap_or_default();
+            if self.is_next(version) {
                 self.version = version;
                 changes.iter().for_each(|change| directory.apply(self.node, change));
             }

@@ -58,13 +58,11 @@ impl Presence {
     }
 
     /// The members of a group.
-    #[must_use]
     pub fn group(&self, name: &str) -> GroupPresence {
         GroupPresence(Asked { presence: self.clone(), subject: Subject::Group(name.into()) })
     }
 
     /// The connections of a user.
-    #[must_use]
     pub fn user(&self, id: &str) -> UserPresence {
         UserPresence(Asked { presence: self.clone(), subject: Subject::User(id.into()) })
     }

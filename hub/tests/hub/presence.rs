@@ -351,6 +351,21 @@ async fn strangers_are_counted_and_disturb_nobody() {
     }
     let known = || (two.stats().malformed, two.stats().unknown);
     until("what cannot be read", || known() == (4, 1)).await;
+    // The largest numbers there are.
+    for (kind, rest) in [(1, &b""[..]), (2, &[255; 8]), (3, &[255; 9]), (4, b""), (5, b"")] {
+        let mut body = vec![kind, 16 + rest.len() as u8];
+        body.extend([&[255; 16], rest].concat());
+        if kind == 2 {
+            body[1] += 8;
+            body.extend([0, 0, 0, 0, 1, 0, 0, 0]);
+        }
+        for _ in 0..2 {
+            stranger.publish(Envelope::new(topic.clone(), body.clone())).await.unwrap();
+        }
+    }
+    drop(stranger);
+    let stranger = memory.medium.node();
+    soon("its link", async { drop(stranger.link().wait_for(Link::is_up).await.unwrap()) }).await;
     // Joins of one connection that is not there, and of one that is.
     let mut delta = vec![1, 16];
     delta.extend(7_u64.to_le_bytes());
