@@ -169,6 +169,17 @@ pub(crate) fn consumer(config: &KafkaConfig) -> ClientConfig {
     with_properties(client, config)
 }
 
+/// Starts OpenSSL, before the client library does, so that it is not taken down when the process exits: clients
+/// end on threads of their own, which may be at it still, and a process must not crash on its last step.
+#[cfg(feature = "ssl")]
+pub(crate) fn prepare() {
+    openssl_sys::init();
+}
+
+/// Nothing here uses OpenSSL.
+#[cfg(not(feature = "ssl"))]
+pub(crate) const fn prepare() {}
+
 /// Whether the client library takes this configuration.
 pub(crate) fn check(config: &KafkaConfig) -> Result<(), ConnectError> {
     if cfg!(not(feature = "ssl")) && (config.tls || config.login.is_some()) {

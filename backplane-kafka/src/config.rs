@@ -176,6 +176,7 @@ impl KafkaConfig {
     ///
     /// As for [`start`](Self::start).
     pub fn wire(self) -> Result<impl Wire, ConnectError> {
+        client::prepare();
         self.check()?;
         Ok(KafkaWire::new(self))
     }

@@ -54,8 +54,9 @@
 //! keeps everything in memory: the whole suite, and faults (cut, black hole, pause, a restart that loses the
 //! log); and on the **cluster of three brokers that librdkafka brings for tests**: all brokers down and up
 //! again under load, one after the other with its partitions moving, and errors that brokers answer with.
-//! What only real replicas show (a leader's death with `acks=all`, retention, partitions that are added, quotas, ACLs, SASL) is built by the
-//! protocol's documentation, for **Apache Kafka** from 2.4 on and **Redpanda**, and has not been shown.
+//! A login by SASL that is refused was shown on Tansu. What only real replicas show (a leader's death with `acks=all`,
+//! retention, partitions that are added, quotas, ACLs, a login that is granted) is built by the protocol's
+//! documentation, for **Apache Kafka** from 2.4 on and **Redpanda**, and has not been shown.
 //!
 //! Of Tansu 0.6 this works around: it calls the end of a partition what is the beginning of its last batch,
 //! plus one; it may show a batch before the one in front of it; and after a restart its answers to a fetch of

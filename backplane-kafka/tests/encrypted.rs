@@ -1,4 +1,4 @@
-//! TLS, with an end of it in front of Tansu, which starts with no certificate.
+//! What the feature `ssl` brings: TLS, with an end of it in front of Tansu, which starts with no certificate, and logins.
 
 #![cfg(feature = "ssl")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -74,6 +74,23 @@ mod tansu {
         assert!(matches!(&*cause, LinkError::Tls { .. }), "{cause:?}");
         let plain = start(&format!("kafka://{address}"));
         let cause = down(&plain).await;
+        assert!(!matches!(&*cause, LinkError::TimedOut { .. }), "{cause:?}");
+    }
+
+    /// Tansu 0.6 forgets the users it was told of when it starts to ask for logins, so nobody gets in.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_login_that_is_refused_is_told_without_its_password() {
+        let broker = Tansu::that_knows_nobody().await.unwrap();
+        let address = broker.address();
+        for mechanism in ["scram-sha-256", "scram-sha-512"] {
+            let node = start(&format!("kafka://ann:hush-hush@{address}?sasl={mechanism}"));
+            let cause = down(&node).await;
+            assert!(matches!(&*cause, LinkError::Authentication { .. }), "{cause:?}");
+            let told = format!("{cause} {cause:?} {node:?}");
+            assert!(!told.contains("hush"), "{told}");
+        }
+        let unnamed = start(&format!("kafka://{address}"));
+        let cause = down(&unnamed).await;
         assert!(!matches!(&*cause, LinkError::TimedOut { .. }), "{cause:?}");
     }
 }

@@ -17,7 +17,7 @@ use backplane_nats::NatsConfig;
 use backplane_tests::brokers::{NatsFlavour, NatsOptions};
 use common::{Monitor, broker, broker_with, listen, message, node_up, on_each_server, soon, up};
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 on_each_server!(
     an_envelope_crosses,
@@ -28,6 +28,7 @@ on_each_server!(
     close_sends_what_is_queued,
     strangers_on_the_subject,
     a_slow_reader_is_told,
+    what_a_slow_reader_missed_is_counted,
     a_reader_that_stays_behind_starts_over,
     ten_thousand_topics,
     ten_thousand_flips,
@@ -311,6 +312,62 @@ async fn a_slow_reader_is_told(flavour: NatsFlavour) {
     }
     assert!(two.stats().malformed < 70_000);
     assert_eq!(two.stats().connections, 1);
+}
+
+/// A sink that stands still at its first message until it is let go, and counts what came and what is
+/// known to be lost.
+#[derive(Debug, Default)]
+struct Tally {
+    is_free: Mutex<bool>,
+    freed: Condvar,
+    known: watch::Sender<(u64, u64)>,
+}
+
+impl Sink for Tally {
+    fn accept(&self, event: &Event) {
+        match event {
+            Event::Message(_) => {
+                self.known.send_modify(|(came, _)| *came += 1);
+                tokio::task::block_in_place(|| {
+                    let is_free = self.is_free.lock().unwrap();
+                    drop(self.freed.wait_while(is_free, |is_free| !*is_free).unwrap());
+                });
+            }
+            Event::Gap(gap) => {
+                let lost = gap.count.expect("numbers say how many are missing");
+                self.known.send_modify(|(_, missing)| *missing += lost);
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn what_a_slow_reader_missed_is_counted(flavour: NatsFlavour) {
+    // More than wait in one subscription, and they do not come in bundles.
+    const COUNT: u64 = 200_000;
+    let broker = broker(flavour).await;
+    let url = format!("{}?repair=counted", broker.url());
+    let start = || NatsConfig::from_url(&url).unwrap().start().unwrap();
+    let (one, two) = (start(), start());
+    up(&one).await;
+    up(&two).await;
+    let topic = Topic::group("orders", "kitchen");
+    let tally = Arc::new(Tally::default());
+    let mut known = tally.known.subscribe();
+    let sink: Arc<dyn Sink> = Arc::<Tally>::clone(&tally);
+    let subscription = two.subscribe(&[(topic.clone(), sink)]).unwrap();
+    soon("the broker routes it", subscription.confirmed()).await.unwrap();
+    one.publish(Envelope::new(topic.clone(), "tea")).await.unwrap();
+    soon("the first", known.wait_for(|(came, _)| *came == 1)).await.unwrap();
+
+    publish_numbers(&one, std::slice::from_ref(&topic), COUNT).await;
+    one.publish(Envelope::new(topic.clone(), "last")).await.unwrap();
+    *tally.is_free.lock().unwrap() = true;
+    tally.freed.notify_all();
+    let all = known.wait_for(|(came, missing)| came + missing == COUNT + 2);
+    let (_, missing) = *soon("an account of all", all).await.unwrap();
+    assert!(missing > 0, "nothing was dropped");
+    assert_eq!(two.stats().lost, missing);
 }
 
 async fn a_reader_that_stays_behind_starts_over(flavour: NatsFlavour) {

@@ -28,6 +28,7 @@ impl Protocol for Text {
 
     fn invocation(
         &self,
+        _: Option<&str>,
         target: &str,
         _: &[&dyn erased_serde::Serialize],
         _: Option<&str>,
@@ -93,7 +94,7 @@ async fn hub_on(medium: &Medium, presence: bool) -> Hub {
 
 async fn open(hub: &Hub, user: Option<User>) -> (Connection, Outbound) {
     let protocol = Arc::new(Text);
-    hub.open(Opening { id: ConnectionId::random(), user, protocol }).await.unwrap()
+    hub.open(Opening { id: ConnectionId::random(), user, protocol, request: None }).await.unwrap()
 }
 
 async fn connections(what: &str, user: bool, groups: usize) {

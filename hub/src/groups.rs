@@ -7,7 +7,7 @@ use crate::{
     GroupError,
     hub::Shared,
     members::Member,
-    routing::{Outcome, Page, Question, Routed, Silence},
+    routing::{Outcome, Page, Question, Routed, Silence, Whom},
 };
 
 /// Who is in which group: connections of all nodes.
@@ -306,15 +306,11 @@ impl Shared {
     /// Asks every other node that is alive, and waits for all of them.
     async fn ask_all(&self, question: &Question) -> Result<Joined, GroupError> {
         let nodes = self.routing.others();
-        if let Err(silence) = self.routing.reachable().await {
-            let reason = match silence {
-                Silence::Unavailable(reason) => reason,
-                Silence::Nobody | Silence::Gone => "the others cannot be asked".into(),
-            };
+        if let Err(reason) = self.routing.reachable().await {
             return Err(GroupError::Partly { nodes, reason });
         }
         let asked = nodes.into_iter().map(|node| {
-            let asked = self.routing.ask_node(node, question.clone());
+            let asked = self.routing.ask(Whom::Node(node), question.clone());
             // Each on the heap, where there may be many.
             Box::pin(async move { (node, asked.await) })
         });
@@ -323,15 +319,27 @@ impl Shared {
         let mut missing: Option<(Vec<NodeId>, Arc<str>)> = None;
         let mut refused = None;
         while let Some((node, outcome)) = asked.next().await {
-            match outcome {
-                Ok(Outcome::DoneHereOnly) => effective = Joined::HereOnly,
-                Ok(Outcome::Refused(reason)) => refused = Some(reason),
-                Ok(Outcome::Failed(reason)) | Err(Silence::Unavailable(reason)) => {
-                    missing.get_or_insert_with(|| (Vec::new(), reason)).0.push(node);
+            let reason = match outcome {
+                Ok(Outcome::DoneHereOnly) => {
+                    effective = Joined::HereOnly;
+                    continue;
                 }
-                // It does not run the hub, or its connections are gone with it.
-                Ok(_) | Err(Silence::Nobody | Silence::Gone) => {}
-            }
+                Ok(Outcome::Refused(reason)) => {
+                    refused = Some(reason);
+                    continue;
+                }
+                // Done; or it does not run the hub, or its connections are gone with it.
+                Ok(Outcome::Done | Outcome::NotFound) | Err(Silence::Nobody | Silence::Gone) => {
+                    continue;
+                }
+                Ok(Outcome::Failed(reason)) | Err(Silence::Unavailable(reason)) => reason,
+                Ok(_) => "it answers in a way that this version does not know".into(),
+                Err(Silence::TooLarge { size, limit }) => {
+                    format!("the question has {size}, and an envelope holds {limit}").into()
+                }
+                Err(Silence::Closed) => "the backplane is closed".into(),
+            };
+            missing.get_or_insert_with(|| (Vec::new(), reason)).0.push(node);
         }
         match (refused, missing) {
             (Some(reason), _) => Err(GroupError::Refused { reason }),
@@ -342,7 +350,7 @@ impl Shared {
 
     /// Asks the node that has a connection; an outcome that this returns is a success.
     async fn ask_connection(&self, id: &str, question: Question) -> Result<Outcome, GroupError> {
-        let asked = self.routing.ask_connection(id, question);
+        let asked = self.routing.ask(Whom::Connection(id), question);
         match asked.await {
             Ok(outcome @ (Outcome::Done | Outcome::DoneHereOnly | Outcome::Groups(_))) => {
                 Ok(outcome)
@@ -352,7 +360,8 @@ impl Shared {
                 Err(GroupError::Unavailable { reason })
             }
             Err(Silence::Gone) => Err(GroupError::NodeGone),
-            Ok(_) | Err(Silence::Nobody) => Err(GroupError::NotFound),
+            Err(Silence::Closed) => Err(GroupError::Closed),
+            Ok(_) | Err(Silence::Nobody | Silence::TooLarge { .. }) => Err(GroupError::NotFound),
         }
     }
 }

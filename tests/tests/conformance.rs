@@ -17,6 +17,7 @@ backplane_tests::conformance! {
     valkey9_cluster => RedisClusterFixture::classic(RedisFlavour::Valkey9),
     nats2_9 => NatsFixture::start(NatsFlavour::Nats2_9),
     nats2_15 => NatsFixture::start(NatsFlavour::Nats2_15),
+    nats2_15_cluster => NatsFixture::cluster(NatsFlavour::Nats2_15),
     nats2_15_jetstream => NatsFixture::jetstream(NatsFlavour::Nats2_15),
     nats2_15_jetstream_cluster => NatsFixture::jetstream_cluster(NatsFlavour::Nats2_15),
     #[cfg(feature = "kafka")]

@@ -5,10 +5,10 @@
 use std::{sync::Arc, time::Duration};
 
 use backplane_core::{
-    Backplane, Envelope, Link, LinkError, Node, NodeOptions, Receipt, Subscription, Topic,
+    Backplane, Envelope, LinkError, Node, NodeOptions, Receipt, Subscription, Topic,
 };
 use backplane_kafka::KafkaConfig;
-use backplane_tests::kit::Collector;
+use backplane_tests::kit::{self, Collector};
 
 /// Above anything that works, so that what doesn't ends.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -31,19 +31,12 @@ pub(crate) async fn node(url: &str) -> Node {
 }
 
 pub(crate) async fn up(node: &dyn Backplane) {
-    within(async { node.link().wait_for(Link::is_up).await.map(drop).unwrap() }).await;
+    kit::up(node).await.unwrap();
 }
 
 /// Why the node's link is down, as soon as it is.
 pub(crate) async fn down(node: &dyn Backplane) -> Arc<LinkError> {
-    within(async {
-        let mut link = node.link();
-        match &*link.wait_for(|link| matches!(link, Link::Down { .. })).await.unwrap() {
-            Link::Down { cause, .. } => Arc::clone(cause),
-            other => unreachable!("{other:?}"),
-        }
-    })
-    .await
+    kit::down(node).await.unwrap()
 }
 
 pub(crate) fn topic(name: &str) -> Topic {

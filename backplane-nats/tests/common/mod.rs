@@ -1,13 +1,14 @@
 //! What the tests of this crate have in common.
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use backplane_core::{
-    Backplane, Envelope, Event, Events, Link, LinkError, Next, Node, NodeOptions, Topic, stream,
-};
+use backplane_core::{Envelope, Event, Events, LinkError, Next, Node, NodeOptions, Topic, stream};
 use backplane_nats::NatsConfig;
-use backplane_tests::brokers::{Broker, Nats, NatsFlavour, NatsOptions};
+use backplane_tests::{
+    brokers::{Broker, Nats, NatsFlavour, NatsOptions},
+    kit,
+};
 use futures_util::StreamExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -69,19 +70,12 @@ pub(crate) async fn node_up(url: &str) -> Node {
 }
 
 pub(crate) async fn up(node: &Node) {
-    soon("the link comes up", node.link().wait_for(Link::is_up)).await.unwrap();
+    kit::up(node).await.unwrap();
 }
 
 /// Why the link is down, once it is.
-pub(crate) async fn down(node: &Node) -> std::sync::Arc<LinkError> {
-    let mut link = node.link();
-    let link = soon("the link goes down", link.wait_for(|link| matches!(link, Link::Down { .. })))
-        .await
-        .unwrap();
-    match &*link {
-        Link::Down { cause, .. } => std::sync::Arc::clone(cause),
-        other => panic!("{other:?}"),
-    }
+pub(crate) async fn down(node: &Node) -> Arc<LinkError> {
+    kit::down(node).await.unwrap()
 }
 
 /// A confirmed subscription.

@@ -4,11 +4,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backplane_core::{
-    Backplane, Envelope, Event, Events, Link, LinkError, Next, Node, NodeOptions, Topic,
-};
+use backplane_core::{Envelope, Event, Events, LinkError, Next, Node, NodeOptions, Topic};
 use backplane_redis::RedisConfig;
-use backplane_tests::brokers::Broker;
+use backplane_tests::{brokers::Broker, kit};
 use futures_util::StreamExt;
 
 /// Runs each test on each of these servers.
@@ -55,19 +53,12 @@ pub(crate) async fn node(url: &str) -> Node {
 }
 
 pub(crate) async fn up(node: &Node) {
-    within(async { node.link().wait_for(Link::is_up).await.map(drop).unwrap() }).await;
+    kit::up(node).await.unwrap();
 }
 
 /// Why the node's link is down, as soon as it is.
 pub(crate) async fn down(node: &Node) -> Arc<LinkError> {
-    within(async {
-        let mut link = node.link();
-        match &*link.wait_for(|link| matches!(link, Link::Down { .. })).await.unwrap() {
-            Link::Down { cause, .. } => Arc::clone(cause),
-            other => unreachable!("{other:?}"),
-        }
-    })
-    .await
+    kit::down(node).await.unwrap()
 }
 
 /// Events of topics that are confirmed.

@@ -1,7 +1,7 @@
 //! Order notifications that cross server processes.
 //!
-//! One command starts two nodes and a front door that hands each new connection to the next of
-//! them, whoever it comes from. A customer who is connected to one node is told of every step that
+//! One command starts two nodes and a front door that hands each request to the next of them, whoever it comes
+//! from. A customer who is connected to one node is told of every step that
 //! another one takes:
 //!
 //! ```text
@@ -9,7 +9,6 @@
 //! cargo run --release -p orders -- --backplane redis://127.0.0.1:6379
 //! ```
 
-mod front_door;
 mod hub;
 mod kitchen;
 mod login;

@@ -15,7 +15,7 @@ use backplane_signalr::{Options, health_router};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    front_door, hub,
+    hub,
     kitchen::{Kitchen, NewOrder},
     login::Login,
     page,

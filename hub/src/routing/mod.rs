@@ -2,11 +2,14 @@
 
 mod asking;
 mod body;
+mod cases;
 mod desk;
+mod patience;
 mod presence;
 mod publish;
 mod question;
 mod sinks;
+mod turns;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,8 +20,9 @@ use crate::{
     HubOptions,
     members::{Audience, Connections, Local, Member},
 };
-pub(crate) use asking::{Asking, Silence};
-pub(crate) use desk::{Asker, Desk, run};
+pub(crate) use asking::{Asking, Silence, Whom};
+pub(crate) use body::payloads;
+pub(crate) use desk::{Asker, Desk, Errand, run};
 pub(crate) use presence::Gossip;
 pub(crate) use publish::Parcel;
 use publish::offer;

@@ -11,11 +11,8 @@ use tokio::task::JoinHandle;
 
 use super::{
     BODY, Contender, Counter, Failure, Group, IN_FLIGHT,
-    nodes::{BARE, Nodes, Style},
+    nodes::{BARE, COUNTED, Nodes, Style},
 };
-
-/// As users get it: what a log drops is counted.
-const COUNTED: (&str, &str) = ("ours, by default", "");
 
 pub(super) async fn group() -> Result<Group, Failure> {
     let broker = Nats::start(NatsFlavour::Nats2_15, NatsOptions::default().jetstream()).await?;

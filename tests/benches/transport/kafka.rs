@@ -12,7 +12,6 @@ use std::{
 use async_trait::async_trait;
 use backplane_kafka::KafkaConfig;
 use backplane_tests::brokers::Tansu;
-use futures_util::{StreamExt, stream};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -22,7 +21,7 @@ use rdkafka::{
 };
 
 use super::{
-    BODY, Contender, Counter, Failure, Group, IN_FLIGHT,
+    BODY, Contender, Counter, Failure, Group, IN_FLIGHT, all,
     nodes::{BARE, COUNTED, Nodes, Style},
 };
 
@@ -106,7 +105,7 @@ impl Contender for PlainKafka {
 
     async fn run(&self, messages: u64) -> Result<(), Failure> {
         self.counter.expect(messages);
-        let sends = stream::iter(0..messages).map(async |number| {
+        let sends = (0..messages).map(async |number| {
             let record = FutureRecord::<(), _>::to(&self.topic)
                 .partition((number % PARTITIONS as u64) as i32)
                 .payload(&BODY);
@@ -114,10 +113,7 @@ impl Contender for PlainKafka {
             sent.await?.map_err(|(error, _)| error)?;
             Ok::<(), Failure>(())
         });
-        let mut answers = sends.buffer_unordered(self.in_flight);
-        while let Some(answer) = answers.next().await {
-            answer?;
-        }
+        all(sends, self.in_flight).await?;
         self.counter.enough().await;
         Ok(())
     }

@@ -30,7 +30,7 @@ use std::{
 use async_trait::async_trait;
 use backplane_core::{Event, Sink};
 use backplane_tests::brokers::Broker;
-use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, future::BoxFuture, stream};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
@@ -40,6 +40,19 @@ const BODY: [u8; 256] = [b'x'; 256];
 
 /// How many publishes a plain client keeps between sending and answer.
 const IN_FLIGHT: usize = 512;
+
+/// Awaits all of `work`, so much of it at a time.
+async fn all<F, T, E>(work: impl Iterator<Item = F>, at_a_time: usize) -> Result<(), Failure>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Into<Failure>,
+{
+    let mut answers = stream::iter(work).buffer_unordered(at_a_time);
+    while let Some(answer) = answers.next().await {
+        answer.map_err(Into::into)?;
+    }
+    Ok(())
+}
 
 /// Above any run that works.
 const DEADLINE: Duration = Duration::from_secs(120);

@@ -7,9 +7,8 @@ use backplane_core::{
     Backplane, Envelope, Link, Node, PublishError, Sink, Subscription, Ticket, Topic,
 };
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
 
-use super::{BODY, Contender, Counter, Failure, IN_FLIGHT};
+use super::{BODY, Contender, Counter, Failure, IN_FLIGHT, all};
 
 /// What a node adds, and the options that say so.
 pub(super) const BARE: (&str, &str) = ("ours, bare", "repair=off&outage=refuse");
@@ -118,12 +117,8 @@ impl Contender for Nodes {
                 }
             }
             Style::Awaited => {
-                let publishes =
-                    stream::iter(envelopes).map(|envelope| self.publisher.publish(envelope));
-                let mut receipts = publishes.buffer_unordered(IN_FLIGHT);
-                while let Some(receipt) = receipts.next().await {
-                    receipt?;
-                }
+                let publishes = envelopes.map(|envelope| self.publisher.publish(envelope));
+                all(publishes, IN_FLIGHT).await?;
             }
         }
         self.counter.enough().await;

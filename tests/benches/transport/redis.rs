@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use backplane_redis::RedisConfig;
 use backplane_tests::brokers::{Redis, RedisFlavour, RedisOptions};
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use tokio::task::JoinHandle;
 
 use super::{
-    BODY, Contender, Counter, Failure, Group, IN_FLIGHT,
+    BODY, Contender, Counter, Failure, Group, IN_FLIGHT, all,
     nodes::{BARE, Nodes, REPAIRED, Style},
 };
 
@@ -77,7 +77,7 @@ impl Contender for PlainRedis {
 
     async fn run(&self, messages: u64) -> Result<(), Failure> {
         self.counter.expect(messages);
-        let publishes = stream::iter(0..messages).map(|_| {
+        let publishes = (0..messages).map(|_| {
             let mut connection = self.connection.clone();
             async move {
                 let mut command = redis::cmd("PUBLISH");
@@ -85,10 +85,7 @@ impl Contender for PlainRedis {
                 command.query_async::<u64>(&mut connection).await
             }
         });
-        let mut answers = publishes.buffer_unordered(IN_FLIGHT);
-        while let Some(answer) = answers.next().await {
-            answer?;
-        }
+        all(publishes, IN_FLIGHT).await?;
         self.counter.enough().await;
         Ok(())
     }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use backplane_redis::ShardedConfig;
 use backplane_tests::brokers::{Broker, RedisCluster, RedisFlavour, RedisOptions};
-use futures_util::{StreamExt, stream};
 use redis::{AsyncConnectionConfig, PushInfo, PushKind, aio::MultiplexedConnection, cmd};
 
 use super::{
-    BODY, Contender, Counter, Failure, Group, IN_FLIGHT,
+    BODY, Contender, Counter, Failure, Group, IN_FLIGHT, all,
     nodes::{BARE, Nodes, REPAIRED, Style},
 };
 
@@ -94,7 +93,7 @@ impl Contender for Plain {
 
     async fn run(&self, messages: u64) -> Result<(), Failure> {
         self.counter.expect(messages);
-        let publishes = stream::iter(0..messages).map(|number| {
+        let publishes = (0..messages).map(|number| {
             let (channel, connection) = &self.channels[number as usize % Self::CHANNELS];
             let mut connection = connection.clone();
             async move {
@@ -103,10 +102,7 @@ impl Contender for Plain {
                 command.query_async::<u64>(&mut connection).await
             }
         });
-        let mut answers = publishes.buffer_unordered(IN_FLIGHT);
-        while let Some(answer) = answers.next().await {
-            answer?;
-        }
+        all(publishes, IN_FLIGHT).await?;
         self.counter.enough().await;
         Ok(())
     }

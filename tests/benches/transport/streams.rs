@@ -5,12 +5,11 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 use backplane_redis::StreamsConfig;
 use backplane_tests::brokers::{Redis, RedisFlavour, RedisOptions};
-use futures_util::{StreamExt, stream};
 use redis::{Value, aio::MultiplexedConnection, cmd};
 use tokio::task::JoinHandle;
 
 use super::{
-    BODY, Contender, Counter, Failure, Group, IN_FLIGHT,
+    BODY, Contender, Counter, Failure, Group, IN_FLIGHT, all,
     nodes::{BARE, COUNTED, Nodes, Style},
 };
 
@@ -124,14 +123,11 @@ impl Contender for PlainStreams {
                 left -= count;
             }
         } else {
-            let appends = stream::iter(0..messages).map(|_| {
+            let appends = (0..messages).map(|_| {
                 let mut connection = self.connection.clone();
                 async move { self.append().query_async::<String>(&mut connection).await }
             });
-            let mut answers = appends.buffer_unordered(IN_FLIGHT);
-            while let Some(answer) = answers.next().await {
-                answer?;
-            }
+            all(appends, IN_FLIGHT).await?;
         }
         self.counter.enough().await;
         Ok(())

@@ -17,10 +17,12 @@ const ASK: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xFF, 0xFF];
 const LONGEST: u32 = 64 * 1024;
 
 /// Starts Tansu servers: one broker, which keeps everything in memory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Tansu {
     /// Where clients are told to connect to, if not to the server itself.
     advertised: Option<SocketAddr>,
+    /// Whether it asks everybody for a login.
+    asks_for_login: bool,
 }
 
 impl Tansu {
@@ -33,7 +35,16 @@ impl Tansu {
     ///
     /// The program is missing, or doesn't answer in time.
     pub async fn start() -> Result<Broker, BrokerError> {
-        Broker::launch(Self { advertised: None }).await
+        Broker::launch(Self::default()).await
+    }
+
+    /// The same, but it asks for a login by SASL, and knows no user: everybody is refused.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`start`](Self::start).
+    pub async fn that_knows_nobody() -> Result<Broker, BrokerError> {
+        Broker::launch(Self { asks_for_login: true, ..Self::default() }).await
     }
 
     /// The same, for clients that are to connect to something in front of it.
@@ -42,7 +53,7 @@ impl Tansu {
     ///
     /// Those of [`start`](Self::start).
     pub async fn behind(advertised: SocketAddr) -> Result<Broker, BrokerError> {
-        Broker::launch(Self { advertised: Some(advertised) }).await
+        Broker::launch(Self { advertised: Some(advertised), ..Self::default() }).await
     }
 }
 
@@ -64,7 +75,8 @@ impl Server for Tansu {
             "--storage-engine",
             "memory://tansu/",
         ];
-        Ok(arguments.map(OsString::from).to_vec())
+        let login = self.asks_for_login.then_some("--authentication");
+        Ok(arguments.into_iter().chain(login).map(OsString::from).collect())
     }
 
     async fn probe(&self, address: SocketAddr) -> Result<Version, ProbeError> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use backplane_core::{
-    Backplane, Envelope, Event, Gap, Offset, Position, Sink, Subscription, Topic,
+    Backplane, Envelope, Event, Gap, Link, LinkError, Offset, Position, Sink, Subscription, Topic,
 };
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -265,8 +265,23 @@ pub async fn confirmed(subscription: &Subscription) -> Outcome {
 pub async fn up(node: &dyn Backplane) -> Outcome {
     let mut link = node.link();
     let mut latest = link.clone();
-    match within(SOON, "the link to be up", link.wait_for(backplane_core::Link::is_up)).await {
+    match within(SOON, "the link to be up", link.wait_for(Link::is_up)).await {
         Ok(state) => state.map(drop).doing("watching the link"),
         Err(error) => Err(error).doing(format!("{:?}", *latest.borrow_and_update())),
+    }
+}
+
+/// Waits until the node's link is down, and says why.
+///
+/// # Errors
+///
+/// It is not, in time.
+pub async fn down(node: &dyn Backplane) -> Outcome<Arc<LinkError>> {
+    let mut link = node.link();
+    let is_down = link.wait_for(|link| matches!(link, Link::Down { .. }));
+    let state = within(SOON, "the link to be down", is_down).await?.doing("watching the link")?;
+    match &*state {
+        Link::Down { cause, .. } => Ok(Arc::clone(cause)),
+        other => Err(Stop::Broken(format!("the link is {other:?}"))),
     }
 }

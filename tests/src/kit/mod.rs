@@ -76,7 +76,7 @@ mod stage;
 mod stop;
 
 pub use checker::Checker;
-pub use collect::{Collector, confirmed, fence, publish, up};
+pub use collect::{Collector, confirmed, down, fence, publish, up};
 pub use fixture::{Census, Connections, Control, Fixture, Setup};
 #[cfg(feature = "kafka")]
 pub use fixtures::KafkaFixture;
