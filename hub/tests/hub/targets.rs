@@ -115,6 +115,7 @@ async fn connections_share_the_bytes_of_a_message() {
             id: ConnectionId::random(),
             user: None,
             protocol: Plain::new("plain"),
+            request: None,
         };
         outbounds.push(hub.open(opening).await.unwrap());
     }
