@@ -7,17 +7,18 @@ use std::{
     time::Instant,
 };
 
-use backplane_core::{Backplane, LONGEST_HUB, SubscribeError};
+use backplane_core::{Backplane, ByteSize, LONGEST_HUB, SubscribeError};
 use tokio::sync::Notify;
 
 use crate::{
-    ClientNotices, Hub, HubOptions, LinkEvent, Listener, Missed, Policy,
+    ClientNotices, Hub, HubOptions, LinkEvent, Listener, Missed, Policy, PresenceOptions,
     front::{Registrar, Relays},
     hub::Shared,
     loss::{self, Listeners, Losses},
     members::{Audiences, Connections, Local},
     method::{self, Filter, Handler, Method, Methods, Needs, States, Streaming},
-    routing::{self, Desk, Routing},
+    presence::{Book, Register, SMALLEST_BODY},
+    routing::{self, Desk, Gossip, Routing},
 };
 
 /// Describes a hub. See [`Hub::builder`].
@@ -32,6 +33,7 @@ pub struct HubBuilder {
     states: States,
     listeners: Listeners,
     notices: Option<ClientNotices>,
+    presence: Option<PresenceOptions>,
     /// The first thing that was wrong.
     wrong: Option<BuildError>,
     needs: Vec<(String, Needs)>,
@@ -48,6 +50,7 @@ impl HubBuilder {
             states: States::default(),
             listeners: Listeners::default(),
             notices: None,
+            presence: None,
             wrong: None,
             needs: Vec::new(),
         }
@@ -181,6 +184,13 @@ impl HubBuilder {
         self
     }
 
+    /// Keeps presence: who is connected and in which groups, on all nodes whose hub does so too. Off unless
+    /// this is called, and then nothing is sent for it. See [`Presence`](crate::Presence).
+    pub const fn presence(mut self, options: PresenceOptions) -> Self {
+        self.presence = Some(options);
+        self
+    }
+
     /// Makes the hub, whether or not the broker can be reached.
     ///
     /// # Errors
@@ -212,6 +222,18 @@ impl HubBuilder {
         let connections = Arc::new(Connections::default());
         let routing = Routing::new(backplane, &name, &local, &connections, &self.options)?;
         let registrar = Registrar::new(self.options.announcements);
+        let (presence, gossip) = match self.presence {
+            Some(options) => {
+                let limit = routing.backplane.semantics().largest_body;
+                if limit.as_u64() < SMALLEST_BODY as u64 {
+                    return Err(BuildError::PresenceBody { limit });
+                }
+                let register = Register::new(local.node, limit, &options);
+                let gossip = Gossip::new(&name, &routing.backplane, &local, &register)?;
+                (Some(Book::new(register)), Some(gossip))
+            }
+            None => (None, None),
+        };
         let shared = Arc::new(Shared {
             name,
             policy: self.policy,
@@ -225,6 +247,7 @@ impl HubBuilder {
             registrar,
             relays: Relays::default(),
             routing,
+            presence,
             started: Instant::now(),
             joins: AtomicU64::new(1),
             messages: AtomicU64::new(1),
@@ -235,6 +258,9 @@ impl HubBuilder {
         tokio::spawn(routing::run(Arc::downgrade(&shared), errands, members));
         if let Some(news) = news {
             tokio::spawn(loss::run(Arc::downgrade(&shared), self.listeners, news));
+        }
+        if let Some(gossip) = gossip {
+            tokio::spawn(gossip.run());
         }
         Ok(Hub(shared))
     }
@@ -305,6 +331,15 @@ pub enum BuildError {
     /// The backplane takes no subscriptions.
     #[error("the backplane takes no subscriptions")]
     Backplane(#[from] SubscribeError),
+    /// The backplane carries too little for presence.
+    #[error(
+        "presence needs a transport that carries bodies of {} bytes, this one carries {limit}",
+        SMALLEST_BODY
+    )]
+    PresenceBody {
+        /// See [`Semantics::largest_body`](backplane_core::Semantics::largest_body).
+        limit: ByteSize,
+    },
     /// A method has no name.
     #[error("a method needs a name")]
     EmptyMethodName,

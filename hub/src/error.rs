@@ -413,8 +413,22 @@ pub enum GroupError {
     /// connections are gone with it.
     #[error("the connection's node has left or died, and the connection with it")]
     NodeGone,
-    /// The name is longer than any group's.
-    #[error("the group's name is too long: at most {} bytes", backplane_core::LONGEST_NAME)]
+    /// Some of the user's nodes could not be asked, or did not say what came of it: the change may or may not have
+    /// been made there. It was made everywhere else.
+    #[error(
+        "the change was not made on {} of the nodes, as far as is known: {reason}; try again, which changes nothing where it was made", nodes.len()
+    )]
+    Partly {
+        /// Which; none where this node does not even know the others, as its link was never up.
+        nodes: Vec<NodeId>,
+        /// What stands in the way at the first of them.
+        reason: Arc<str>,
+    },
+    /// The name is longer than any group's or user's.
+    #[error(
+        "the group's name, or the user's, is too long: at most {} bytes",
+        backplane_core::LONGEST_NAME
+    )]
     NameTooLong,
     /// The broker refuses the group's topic.
     #[error(

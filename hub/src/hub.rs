@@ -15,6 +15,7 @@ use crate::{
     front::{Registrar, Relays},
     members::{Audiences, Connections, Local},
     method::{Methods, States},
+    presence::Book,
     protocol::MOST,
     routing::Routing,
 };
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) registrar: Registrar,
     pub(crate) relays: Relays,
     pub(crate) routing: Routing,
+    /// `None` where nobody asked for it.
+    pub(crate) presence: Option<Book>,
     pub(crate) started: Instant,
     /// Numbers the joins.
     pub(crate) joins: AtomicU64,

@@ -100,6 +100,7 @@
 //! * To put something around them: [`Filter`].
 //! * To reach clients: [`Hub::clients`], [`Target::send`], [`Groups`]; what can go wrong: [`SendError`],
 //!   [`Sent::Queued`], [`Joined::HereOnly`], [`GroupError`].
+//! * To know who is there: [`HubBuilder::presence`], [`Hub::presence`], [`Presence`].
 //! * To ask a client for a result: [`Client::invoke`], [`InvokeError`].
 //! * To hear of losses: [`HubBuilder::on_gap`], [`HubBuilder::on_link`], [`HubBuilder::notify_clients`],
 //!   [`Hub::health`].
@@ -125,6 +126,8 @@
 //! * With the link to the broker down, this node's connections go on with each other, and each send
 //!   and join says how far it got: for the others a message waits, or is refused, as the backplane's
 //!   options say. What nodes ask each other never waits.
+//! * With [presence](HubBuilder::presence) on, all nodes know who is there within two heartbeats, whatever gets lost
+//!   on the way; the connections of a node that dies are gone as soon as it counts as dead.
 //! * What the backplane loses is not lost in silence; see below.
 //! * A client that does not keep up costs itself only: its queue is bounded, and it is closed or
 //!   loses messages, as [`HubOptions`] say. [`Hub::stats`] counts every message that is dropped.
@@ -179,6 +182,7 @@ mod members;
 mod method;
 mod options;
 mod policy;
+mod presence;
 mod protocol;
 mod routing;
 mod stats;
@@ -216,6 +220,10 @@ pub use method::{
 };
 pub use options::{HubOptions, WhenSlow};
 pub use policy::{Policy, Unauthorized};
+pub use presence::{
+    Freshness, GroupPresence, Presence, PresenceEvent, PresenceOff, PresenceOptions, Present,
+    UserPresence, Watch, Whereabouts,
+};
 pub use protocol::{EncodeError, Protocol};
 pub use stats::HubStats;
 pub use user::{Claims, ConnectionId, User};

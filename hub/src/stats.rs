@@ -74,6 +74,17 @@ counters! {
     notices,
     /// Events that `on_gap` or `on_link` was not told of, as too many waited.
     dropped_events,
+    /// What was told to other nodes about presence, in messages.
+    presence_sent,
+    /// The same in bytes, without the backplane's headers.
+    presence_bytes,
+    /// Times that another node was asked for what is missing of its presence.
+    presence_asked,
+    /// Times that everything was told of this node's presence, as deltas were no longer kept.
+    presence_snapshots,
+    /// What other nodes said about presence and was dropped, as too much waited or too many nodes
+    /// spoke; it is asked for.
+    dropped_presence,
 }
 
 /// One counter. Relaxed: it orders nothing.

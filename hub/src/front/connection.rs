@@ -51,7 +51,16 @@ impl Hub {
         }
         let slot = hub.local.protocols.add(&protocol).ok_or(OpenError::TooManyProtocols)?;
         let member = Arc::new(Member::new(id, user, protocol, slot, request));
-        hub.connections.insert(&member)?;
+        match &hub.presence {
+            Some(presence) => {
+                // Nobody makes it join anything before it is known to be open.
+                let memberships = member.memberships();
+                hub.connections.insert(&member)?;
+                presence.opened(&member);
+                drop(memberships);
+            }
+            None => hub.connections.insert(&member)?,
+        }
         hub.open.fetch_add(1, Ordering::AcqRel);
         // From here on, dropping it unregisters the connection.
         let mut connection = Connection { hub: Arc::clone(hub), member, subscription: None };
@@ -211,12 +220,16 @@ impl Connection {
     /// Idempotent.
     fn unregister(&mut self) {
         let (hub, member) = (&*self.hub, &*self.member);
-        hub.connections.remove(member);
         let groups = {
             let mut memberships = member.memberships();
-            memberships.closed = true;
+            let first = !std::mem::replace(&mut memberships.closed, true);
+            // Before its id is free for another.
+            if let Some(presence) = hub.presence.as_ref().filter(|_| first) {
+                presence.closed(member);
+            }
             std::mem::take(&mut memberships.groups)
         };
+        hub.connections.remove(member);
         groups.keys().for_each(|group| hub.groups.remove(group, member));
         if let Some(id) = member.user.as_ref().and_then(|user| user.id.as_ref()) {
             hub.users.remove(id, member);

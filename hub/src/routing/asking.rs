@@ -230,6 +230,11 @@ impl Routing {
         asked.map(|(_, outcome)| outcome)
     }
 
+    /// Waits until others could be asked, and an answer could arrive.
+    pub(crate) async fn reachable(&self) -> Result<(), Arc<str>> {
+        self.can_hear(&mut self.backplane.link()).await
+    }
+
     /// Asks a node for something that a client takes part in, and waits for the outcome for as long
     /// as that takes. Also tells who answered.
     ///
@@ -266,7 +271,7 @@ impl Routing {
         }
         self.local.counters.requests.add(1);
         let mut link = self.backplane.link();
-        self.can_hear(&mut link).await?;
+        self.can_hear(&mut link).await.map_err(Silence::Unavailable)?;
         let Some(mut waiting) = self.local.begin(number, asked, work) else {
             return Err(Silence::Unavailable("too many questions wait for an answer".into()));
         };
@@ -385,20 +390,20 @@ impl Routing {
         }
     }
 
-    /// Waits until an answer could arrive: the link is up and this node's own topic routed.
-    async fn can_hear(&self, link: &mut watch::Receiver<Link>) -> Result<(), Silence> {
+    /// Waits until an answer could arrive: the link is up and this node's own topic routed. Fails with
+    /// what stands in the way.
+    async fn can_hear(&self, link: &mut watch::Receiver<Link>) -> Result<(), Arc<str>> {
         let started = link.wait_for(|link| !matches!(link, Link::Connecting));
-        let state = match tokio::time::timeout(self.answer_within, started).await {
-            Ok(Ok(state)) if state.is_up() => Ok(()),
-            Ok(Ok(state)) => Err(why(&state)),
-            Ok(Err(_)) => Err("the backplane is closed".into()),
-            Err(_) => Err("the first connection to the broker is still being made".into()),
-        };
-        state.map_err(Silence::Unavailable)?;
+        match tokio::time::timeout(self.answer_within, started).await {
+            Ok(Ok(state)) if state.is_up() => {}
+            Ok(Ok(state)) => return Err(why(&state)),
+            Ok(Err(_)) => return Err("the backplane is closed".into()),
+            Err(_) => return Err("the first connection to the broker is still being made".into()),
+        }
         match self.routed(&self.subscription).await {
             Ok(Routed::Everywhere) => Ok(()),
-            Ok(Routed::HereOnly) => Err(Silence::Unavailable(why(&link.borrow()))),
-            Err(error) => Err(Silence::Unavailable(error.to_string().into())),
+            Ok(Routed::HereOnly) => Err(why(&link.borrow())),
+            Err(error) => Err(error.to_string().into()),
         }
     }
 }

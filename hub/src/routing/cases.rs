@@ -127,6 +127,12 @@ impl Cases {
     /// Does what is asked, as far as that takes no waiting, and returns the rest.
     pub(super) async fn take_on(&mut self, hub: &Arc<Shared>, errand: Errand) -> Option<Work> {
         match errand {
+            // Only looked up: a repeated question is answered anew, and nothing is kept.
+            Errand::Connection((node, number), member, Question::Groups(after)) => {
+                let page = hub.groups_of(&member, &after);
+                hub.local.counters.answered.add(1);
+                let _ = send(hub, node, &Letter::Result(number, Outcome::Groups(page))).await;
+            }
             Errand::Connection(asker, member, question) => {
                 return self.answer(hub, asker, Some(member), question).await;
             }
@@ -191,6 +197,19 @@ impl Cases {
             }
             (Question::Leave(group), Some(member)) => {
                 hub.leave(&member, &group, None);
+                Outcome::Done
+            }
+            (Question::LeaveAll, Some(member)) => {
+                hub.leave_all(&member);
+                Outcome::Done
+            }
+            (Question::AddUser(user, group), None) => {
+                let shared = Arc::clone(hub);
+                let joined = async move { shared.join_user(&user, &group).await };
+                return self.accept(hub, asker, work_of_join(asker, joined)).await;
+            }
+            (Question::RemoveUser(user, group), None) => {
+                hub.leave_user(&user, &group);
                 Outcome::Done
             }
             (Question::Claim(connection), None) => self.claim(hub, asker, connection),
@@ -260,15 +279,8 @@ impl Cases {
             self.undo_by(asker, Undo::Join { member, group: group.clone(), number });
         }
         let shared = Arc::clone(hub);
-        let work: Work = Box::pin(async move {
-            let outcome = match shared.joined(&member, &group, &joining).await {
-                Ok(Joined::HereOnly) => Outcome::DoneHereOnly,
-                Ok(_) => Outcome::Done,
-                Err(error) => error.into(),
-            };
-            Finished { asker, reply: Some(outcome.into()), waited: None }
-        });
-        self.accept(hub, asker, work).await
+        let joined = async move { shared.joined(&member, &group, &joining).await };
+        self.accept(hub, asker, work_of_join(asker, joined)).await
     }
 
     fn claim(&mut self, hub: &Shared, asker: Asker, connection: Box<str>) -> Outcome {
@@ -514,6 +526,21 @@ impl Undo {
             Self::Stop(stop) => drop(stop),
         }
     }
+}
+
+/// Waits until a join is effective.
+fn work_of_join(
+    asker: Asker,
+    joined: impl Future<Output = Result<Joined, GroupError>> + Send + 'static,
+) -> Work {
+    Box::pin(async move {
+        let outcome = match joined.await {
+            Ok(Joined::HereOnly) => Outcome::DoneHereOnly,
+            Ok(_) => Outcome::Done,
+            Err(error) => error.into(),
+        };
+        Finished { asker, reply: Some(outcome.into()), waited: None }
+    })
 }
 
 fn panicked() -> Outcome {

@@ -5,11 +5,15 @@
 //!          | invoke 8  | number u64 | id length u16 | id | the payloads of an invocation
 //!          | relay 9   | number u64 | connection length u16 | connection | body length u32 | body
 //!          | written 11 | number u64 | relay's number u64
+//!          | groups 16 | number u64 | length u16 | the name after which to begin, or nothing
+//!          | leave all 17 | number u64
+//!          | add user 18 / remove user 19 | number u64 | length u16 | user | length u16 | group
 //! cancel   = 5 | number u64
 //! remind   = 10 | number u64
 //! ended    = 12 | number u64 | connection length u16 | connection
 //! accepted = 6 | number u64
 //! result   = 7 | number u64 | outcome u8 | text length u16 | text | (body length u32 | body)?
+//!          | the same with outcome 32 | more u8 | count u32 | (name length u16 | name)*
 //! ```
 //!
 //! Who asks stands in the envelope, and who is asked about is its topic: a connection, or the node
@@ -34,6 +38,13 @@ const RELAY: u8 = 9;
 const REMIND: u8 = 10;
 const WRITTEN: u8 = 11;
 const ENDED: u8 = 12;
+const GROUPS: u8 = 16;
+const LEAVE_ALL: u8 = 17;
+const ADD_USER: u8 = 18;
+const REMOVE_USER: u8 = 19;
+
+/// The outcome that names groups.
+const NAMED: u8 = 32;
 
 /// What a node is asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +66,14 @@ pub(crate) enum Question {
     Relay { connection: Box<str>, body: Bytes },
     /// Note that the outcome of the relay of this number has reached the client.
     Written(u64),
+    /// Name the groups of the topic's connection, in their order, from after this one on.
+    Groups(Box<str>),
+    /// Let the topic's connection leave all its groups.
+    LeaveAll,
+    /// Let all the node's connections of this user join this group.
+    AddUser(Box<str>, Box<str>),
+    /// Let all the node's connections of this user leave this group.
+    RemoveUser(Box<str>, Box<str>),
 }
 
 /// What came of it.
@@ -99,6 +118,16 @@ pub(crate) enum Outcome {
         size: ByteSize,
         limit: ByteSize,
     },
+    /// These are the next groups.
+    Groups(Page),
+}
+
+/// Some of a connection's groups, in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) names: Vec<Arc<str>>,
+    /// Whether there are more after these.
+    pub(crate) more: bool,
 }
 
 /// A message between the hubs of two nodes; the number is the asker's.
@@ -161,7 +190,7 @@ impl Letter {
 
     pub(super) fn decode(mut bytes: Bytes) -> Result<Self, Unreadable> {
         let kind = bytes.try_get_u8().map_err(|_| Malformed)?;
-        if !(JOIN..=ENDED).contains(&kind) {
+        if !matches!(kind, JOIN..=ENDED | GROUPS..=REMOVE_USER) {
             return Err(Unreadable::UnknownKind);
         }
         let number = bytes.try_get_u64_le().map_err(|_| Malformed)?;
@@ -176,12 +205,46 @@ impl Letter {
     }
 }
 
+impl Page {
+    /// The beginning of sorted `names` that fits into an answer of `most` bytes; at least one of them.
+    pub(crate) fn of(names: Vec<Arc<str>>, most: usize) -> Self {
+        /// Kind, number, outcome, text, and what stands before the names.
+        const HEAD: usize = 1 + 8 + 1 + 2 + 1 + 4;
+        let mut names = names;
+        let mut room = most.saturating_sub(HEAD);
+        let fitting = names.iter().take_while(|name| {
+            let rest = room.checked_sub(2 + name.len());
+            room = rest.unwrap_or(room);
+            rest.is_some()
+        });
+        let count = fitting.count().max(1);
+        let more = names.len() > count;
+        names.truncate(count);
+        Self { names, more }
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.put_u8(self.more.into());
+        bytes.put_u32_le(self.names.len() as u32);
+        self.names.iter().for_each(|name| put_text(bytes, name));
+    }
+
+    fn decode(bytes: &mut Bytes) -> Result<Self, Malformed> {
+        let more = bytes.try_get_u8().map_err(|_| Malformed)? != 0;
+        let count = bytes.try_get_u32_le().map_err(|_| Malformed)?;
+        // Each is bounded by what has arrived.
+        let names = (0..count).map(|_| take_text(bytes).map(Arc::from));
+        let names = names.collect::<Result<_, _>>()?;
+        Ok(Self { names, more })
+    }
+}
+
 impl Question {
     /// What it holds beside names and numbers, in bytes.
     pub(super) const fn size(&self) -> usize {
         match self {
             Self::Invoke { payloads: bytes, .. } | Self::Relay { body: bytes, .. } => bytes.len(),
-            Self::Join(_) | Self::Leave(_) | Self::Claim(_) | Self::Written(_) => 0,
+            _ => 0,
         }
     }
 }
@@ -209,6 +272,10 @@ fn put_question(bytes: &mut Vec<u8>, question: &Question, number: u64) {
         Question::Claim(connection) => (CLAIM, connection),
         Question::Invoke { id, .. } => (INVOKE, id),
         Question::Relay { connection, .. } => (RELAY, connection),
+        Question::Groups(after) => (GROUPS, after),
+        Question::AddUser(user, _) => (ADD_USER, user),
+        Question::RemoveUser(user, _) => (REMOVE_USER, user),
+        Question::LeaveAll => return put_head(bytes, LEAVE_ALL, number),
         Question::Written(relay) => {
             put_head(bytes, WRITTEN, number);
             return bytes.put_u64_le(*relay);
@@ -219,13 +286,18 @@ fn put_question(bytes: &mut Vec<u8>, question: &Question, number: u64) {
     match question {
         Question::Invoke { payloads, .. } => bytes.put_slice(payloads),
         Question::Relay { body, .. } => put_body(bytes, body),
+        Question::AddUser(_, group) | Question::RemoveUser(_, group) => put_text(bytes, group),
         _ => {}
     }
 }
 
 fn take_question(kind: u8, mut bytes: Bytes) -> Result<Question, Malformed> {
-    if kind == WRITTEN {
-        return Ok(Question::Written(bytes.try_get_u64_le().map_err(|_| Malformed)?));
+    match kind {
+        WRITTEN => {
+            return Ok(Question::Written(bytes.try_get_u64_le().map_err(|_| Malformed)?));
+        }
+        LEAVE_ALL => return Ok(Question::LeaveAll),
+        _ => {}
     }
     let name = take_text(&mut bytes)?;
     Ok(match kind {
@@ -233,6 +305,9 @@ fn take_question(kind: u8, mut bytes: Bytes) -> Result<Question, Malformed> {
         LEAVE => Question::Leave(name),
         CLAIM => Question::Claim(name),
         INVOKE => Question::Invoke { id: name, payloads: take_payloads(&bytes)? },
+        GROUPS => Question::Groups(name),
+        ADD_USER => Question::AddUser(name, take_text(&mut bytes)?),
+        REMOVE_USER => Question::RemoveUser(name, take_text(&mut bytes)?),
         _ => Question::Relay { connection: name, body: take_body(&mut bytes)? },
     })
 }
@@ -257,6 +332,7 @@ fn put_outcome(bytes: &mut Vec<u8>, outcome: &Outcome) {
         Outcome::Ended => (14, "".into()),
         Outcome::Forgotten => (15, "".into()),
         Outcome::TooLarge { .. } => (16, "".into()),
+        Outcome::Groups(_) => (NAMED, "".into()),
     };
     bytes.put_u8(code);
     put_text(bytes, &text);
@@ -267,6 +343,7 @@ fn put_outcome(bytes: &mut Vec<u8>, outcome: &Outcome) {
             bytes.put_u64_le(size.as_u64());
             bytes.put_u64_le(limit.as_u64());
         }
+        Outcome::Groups(page) => page.encode(bytes),
         _ => {}
     }
 }
@@ -298,6 +375,7 @@ fn take_outcome(bytes: &mut Bytes) -> Result<Outcome, Malformed> {
             let mut size = || bytes.try_get_u64_le().map(ByteSize::b).map_err(|_| Malformed);
             Outcome::TooLarge { size: size()?, limit: size()? }
         }
+        NAMED => Outcome::Groups(Page::decode(bytes)?),
         _ => Outcome::Failed("it answers in a way that this version does not know".into()),
     })
 }

@@ -3,7 +3,7 @@ use bytes::Bytes;
 
 use super::{
     body::{self, Malformed},
-    question::{Letter, Outcome, Question, Unreadable},
+    question::{Letter, Outcome, Page, Question, Unreadable},
 };
 use crate::{
     EncodeError, Protocol,
@@ -203,4 +203,46 @@ fn a_message_of_several_topics_comes_once_however_many_come_in_between() {
     assert!((0..1_000_000).all(|number| once.first("e", message(number))));
     assert!(!once.first("e", message(999_999)));
     assert!(once.first("e", message(0)));
+}
+
+#[test]
+fn letters_about_all_groups_are_read_as_they_were_written() {
+    let page = |names: &[&str], more| {
+        let names = names.iter().map(|name| std::sync::Arc::from(*name)).collect();
+        Outcome::Groups(Page { names, more })
+    };
+    let letters = [
+        Letter::Ask(Question::Groups(Box::default()), 1),
+        Letter::Ask(Question::Groups("é".repeat(512).into()), 2),
+        Letter::Ask(Question::LeaveAll, 3),
+        Letter::Ask(Question::AddUser("u*>.".into(), "g".repeat(1024).into()), 4),
+        Letter::Ask(Question::RemoveUser("u".into(), "g".into()), 5),
+        Letter::Result(6, page(&[], false)),
+        Letter::Result(7, page(&["a", "", "ü"], true)),
+    ];
+    for letter in letters {
+        let bytes = letter.encode();
+        for end in 0..bytes.len() {
+            assert_eq!(Letter::decode(bytes.slice(..end)), Err(Unreadable::Malformed));
+        }
+        let longer = [&bytes, &b"more"[..]].concat();
+        assert_eq!(Letter::decode(longer.into()).unwrap(), letter);
+    }
+    let add = Letter::Ask(Question::AddUser("u".into(), "g".into()), 4).encode();
+    assert_eq!(add, &b"\x12\x04\0\0\0\0\0\0\0\x01\0u\x01\0g"[..]);
+    let named = Letter::Result(7, page(&["a"], true)).encode();
+    assert_eq!(named, &b"\x07\x07\0\0\0\0\0\0\0\x20\0\0\x01\x01\0\0\0\x01\0a"[..]);
+}
+
+#[test]
+fn a_page_holds_as_many_names_as_fit_and_one_at_least() {
+    let names: Vec<std::sync::Arc<str>> = (10..99).map(|it| it.to_string().into()).collect();
+    for most in [0, 21, 22, 25, 100, 1000] {
+        let page = Page::of(names.clone(), most);
+        let length = Letter::Result(1, Outcome::Groups(page.clone())).encode().len();
+        assert!(page.names.len() == 1 || length <= most, "{length} of {most}");
+        assert!(!page.more || length + 4 > most, "{length} of {most}");
+        assert_eq!(page.more, page.names.len() < names.len());
+    }
+    assert_eq!(Page::of(Vec::new(), 1000), Page { names: Vec::new(), more: false });
 }

@@ -14,6 +14,7 @@ mod link;
 mod loss;
 mod methods;
 mod outbound;
+mod presence;
 mod questions;
 mod queue_of_events;
 mod relays;
@@ -22,6 +23,7 @@ mod scale_out;
 mod streams;
 mod targets;
 mod uploads;
+mod user_groups;
 
 use std::sync::Arc;
 

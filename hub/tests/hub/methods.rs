@@ -457,7 +457,8 @@ async fn extractors_of_a_front_end_see_what_it_keeps() {
         let protocol = Plain::new("plain");
         let opening = Opening { id: ConnectionId::random(), user: None, protocol, request };
         let (connection, _outbound) = hub.open(opening).await.unwrap();
-        let returned = connection.invoke("Port", vec![], None).await.unwrap();
+        let reply = connection.call(Call::new("Port", vec![])).await.unwrap();
+        let Reply::Value(returned) = reply else { panic!("a stream") };
         assert_eq!(serde_json::to_value(&returned).unwrap(), json!(port));
     }
     // Even a hook is reason enough to keep it, and nothing else is.

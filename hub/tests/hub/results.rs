@@ -7,7 +7,8 @@ use backplane_core::{
     chaos::{Chaos, ChaosHandle, ChaosOptions},
 };
 use backplane_hub::{
-    Backplane, Caller, Completion, Hub, HubError, HubOptions, InvokeError, State, WhenSlow,
+    Backplane, Call, Caller, Completion, Hub, HubError, HubOptions, InvokeError, Reply, State,
+    WhenSlow,
 };
 use bytes::{BufMut, Bytes};
 use futures_util::future::join_all;
@@ -127,18 +128,19 @@ async fn a_call_that_waits_for_its_client_gives_its_place_away() {
     }
     let hub = one_hub(|hub| hub.method("Ask", ask)).await;
     let mut client = Client::open(&hub).await;
-    let call = tokio::spawn(client.connection().invoke("Ask", Vec::new(), None));
+    let call = tokio::spawn(client.connection().call(Call::new("Ask", Vec::new())));
     let told = [client.next().await.unwrap(), client.next().await.unwrap()];
     assert_eq!(client.connection().waiting_calls(), 1);
     client.returns(&told[0], &json!(3)).unwrap();
     until("one answer is taken", || hub.stats().results_owed == 1).await;
     assert_eq!(client.connection().waiting_calls(), 1);
     client.returns(&told[1], &json!(4)).unwrap();
-    let returned = soon("the result", call).await.unwrap().unwrap();
+    let reply = soon("the result", call).await.unwrap().unwrap();
+    let Reply::Value(returned) = reply else { panic!("a stream") };
     assert_eq!(serde_json::to_value(returned).unwrap(), json!(7));
     assert_eq!(client.connection().waiting_calls(), 0);
     // A call that is dropped, whatever its tasks still wait for.
-    let call = tokio::spawn(client.connection().invoke("Ask", Vec::new(), None));
+    let call = tokio::spawn(client.connection().call(Call::new("Ask", Vec::new())));
     client.next().await.unwrap();
     client.next().await.unwrap();
     assert_eq!(client.connection().waiting_calls(), 1);
