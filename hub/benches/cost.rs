@@ -9,7 +9,8 @@ use std::{sync::Arc, time::Instant};
 
 use backplane_core::{Event, Sink, Topic};
 use backplane_hub::{
-    Backplane, Connection, ConnectionId, EncodeError, Hub, Link, Opening, Outbound, Protocol, User,
+    Backplane, Connection, ConnectionId, EncodeError, Hub, Link, Opening, Outbound,
+    PresenceOptions, Protocol, User,
 };
 use backplane_memory::Medium;
 use bytes::Bytes;
@@ -27,6 +28,7 @@ impl Protocol for Text {
 
     fn invocation(
         &self,
+        _: Option<&str>,
         target: &str,
         _: &[&dyn erased_serde::Serialize],
         _: Option<&str>,
@@ -61,12 +63,13 @@ async fn main() {
     if let Some(case) = std::env::var(CASE).ok().and_then(|case| case.parse::<usize>().ok()) {
         return match CASES.get(case) {
             Some((what, user, groups)) => connections(what, *user, *groups).await,
-            None => topics().await,
+            None if case == CASES.len() => topics().await,
+            None => presence().await,
         };
     }
     println!("{CONNECTIONS} connections of one node");
     // A process each, so that none takes memory that another one has given back.
-    for case in 0..=CASES.len() {
+    for case in 0..=CASES.len() + 1 {
         let itself = std::env::current_exe().unwrap();
         std::process::Command::new(itself).env(CASE, case.to_string()).status().unwrap();
     }
@@ -74,16 +77,24 @@ async fn main() {
 }
 
 async fn hub() -> Hub {
-    let node: Arc<dyn Backplane> = Arc::new(Medium::new().node());
+    hub_on(&Medium::new(), false).await
+}
+
+async fn hub_on(medium: &Medium, presence: bool) -> Hub {
+    let node: Arc<dyn Backplane> = Arc::new(medium.node());
     node.link().wait_for(Link::is_up).await.unwrap();
-    let hub = Hub::builder("cost").backplane(node).build().unwrap();
+    let mut hub = Hub::builder("cost").backplane(node);
+    if presence {
+        hub = hub.presence(PresenceOptions::default());
+    }
+    let hub = hub.build().unwrap();
     hub.speak(Arc::new(Text));
     hub
 }
 
 async fn open(hub: &Hub, user: Option<User>) -> (Connection, Outbound) {
     let protocol = Arc::new(Text);
-    hub.open(Opening { id: ConnectionId::random(), user, protocol }).await.unwrap()
+    hub.open(Opening { id: ConnectionId::random(), user, protocol, request: None }).await.unwrap()
 }
 
 async fn connections(what: &str, user: bool, groups: usize) {
@@ -138,6 +149,57 @@ async fn topics() {
     }
     let each = (resident() - memory) / CONNECTIONS as u64;
     println!("{:>24}: {each:>5} bytes each", "topics without a hub");
+}
+
+/// What presence adds: to a join, on the backplane, and on each node for each connection and membership of any.
+async fn presence() {
+    const MEMBERS: usize = 20_000;
+    const EACH: usize = 10;
+    const GROUPS: usize = 100;
+    let medium = Medium::new();
+    let mut kept = Vec::new();
+    for presence in [false, true] {
+        let hub = hub_on(&medium, presence).await;
+        let mut members = Vec::new();
+        for number in 0..MEMBERS {
+            members.push(open(&hub, Some(User::new(&format!("user {number}")))).await);
+        }
+        let groups: Vec<String> = (0..GROUPS).map(|number| format!("group {number}")).collect();
+        let before = hub.stats();
+        let started = Instant::now();
+        for (number, (connection, _)) in members.iter().enumerate() {
+            for place in 0..EACH {
+                let group = &groups[(number + place) % GROUPS];
+                hub.groups().add(connection.id(), group).await.unwrap();
+            }
+        }
+        let each = started.elapsed().as_nanos() / (MEMBERS * EACH) as u128;
+        // The last of them are told by the next heartbeat.
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        let stats = hub.stats();
+        let bytes = stats.presence_bytes - before.presence_bytes;
+        let messages = stats.presence_sent - before.presence_sent;
+        println!(
+            "{:>24}: {each} ns for each join; {:.1} bytes of each on the backplane, in {messages} messages",
+            if presence { "with presence" } else { "without presence" },
+            bytes as f64 / (MEMBERS * EACH) as f64,
+        );
+        kept.push((hub, members));
+    }
+    let memory = resident();
+    let late = hub_on(&medium, true).await;
+    while !late.presence().freshness().unwrap().is_complete() {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(late.presence().group("group 0").count().unwrap(), MEMBERS * EACH / GROUPS);
+    let entries = MEMBERS * (1 + EACH);
+    let each = (resident() - memory) / entries as u64;
+    println!(
+        "{:>24}: {each} bytes on each other node, for each connection (with a user) or membership; one in {} is a connection",
+        "presence",
+        1 + EACH
+    );
+    drop(kept);
 }
 
 async fn deliveries() {

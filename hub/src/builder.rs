@@ -7,17 +7,18 @@ use std::{
     time::Instant,
 };
 
-use backplane_core::{Backplane, LONGEST_HUB, SubscribeError};
+use backplane_core::{Backplane, ByteSize, LONGEST_HUB, SubscribeError};
 use tokio::sync::Notify;
 
 use crate::{
-    ClientNotices, Hub, HubOptions, LinkEvent, Listener, Missed, Policy,
-    front::Registrar,
+    ClientNotices, Hub, HubOptions, LinkEvent, Listener, Missed, Policy, PresenceOptions,
+    front::{Registrar, Relays},
     hub::Shared,
     loss::{self, Listeners, Losses},
     members::{Audiences, Connections, Local},
-    method::{self, Handler, Method, Methods, Needs, States},
-    routing::{self, Desk, Routing},
+    method::{self, Filter, Handler, Method, Methods, Needs, States, Streaming},
+    presence::{Book, Register, SMALLEST_BODY},
+    routing::{self, Desk, Gossip, Routing},
 };
 
 /// Describes a hub. See [`Hub::builder`].
@@ -32,6 +33,7 @@ pub struct HubBuilder {
     states: States,
     listeners: Listeners,
     notices: Option<ClientNotices>,
+    presence: Option<PresenceOptions>,
     /// The first thing that was wrong.
     wrong: Option<BuildError>,
     needs: Vec<(String, Needs)>,
@@ -48,6 +50,7 @@ impl HubBuilder {
             states: States::default(),
             listeners: Listeners::default(),
             notices: None,
+            presence: None,
             wrong: None,
             needs: Vec::new(),
         }
@@ -82,7 +85,7 @@ impl HubBuilder {
 
     /// Adds a method that clients can call by `name`, in any case.
     pub fn method<M: 'static>(self, name: &str, handler: impl Handler<M>) -> Self {
-        self.add(name, method::erase(handler), None)
+        self.add(name, method::erase(handler), None, false)
     }
 
     /// The same, for those users only whom `policy` lets pass.
@@ -92,7 +95,36 @@ impl HubBuilder {
         handler: impl Handler<M>,
         policy: Policy,
     ) -> Self {
-        self.add(name, method::erase(handler), Some(policy))
+        self.add(name, method::erase(handler), Some(policy), false)
+    }
+
+    /// Adds a streaming method: one that returns a [`Stream`](futures_util::Stream) of items, which
+    /// are sent as they come. Clients ask for its stream by `name`, in any case.
+    ///
+    /// Items are pulled from the stream only while there is room for them in the connection's queue,
+    /// so it may be as fast and as long as it likes. It ends behind its first error, where it panics,
+    /// and when nobody waits for it any more: see [`Aborted`](crate::Aborted).
+    pub fn stream<M: 'static>(self, name: &str, handler: impl Handler<M, Streaming>) -> Self {
+        self.add(name, method::erase(handler), None, true)
+    }
+
+    /// The same, for those users only whom `policy` lets pass.
+    pub fn stream_with<M: 'static>(
+        self,
+        name: &str,
+        handler: impl Handler<M, Streaming>,
+        policy: Policy,
+    ) -> Self {
+        self.add(name, method::erase(handler), Some(policy), true)
+    }
+
+    /// Puts a layer around all methods and hooks, inside those that were added before.
+    pub fn filter(mut self, filter: impl Filter) -> Self {
+        let mut needs = Needs::default();
+        filter.needs(&mut needs);
+        self.needs.push((format!("filter {}", self.methods.filters.len() + 1), needs));
+        self.methods.filters.push(Box::new(filter));
+        self
     }
 
     /// Runs `hook` for each new connection, before any of its calls. Takes extractors only. A hook
@@ -152,6 +184,13 @@ impl HubBuilder {
         self
     }
 
+    /// Keeps presence: who is connected and in which groups, on all nodes whose hub does so too. Off unless
+    /// this is called, and then nothing is sent for it. See [`Presence`](crate::Presence).
+    pub const fn presence(mut self, options: PresenceOptions) -> Self {
+        self.presence = Some(options);
+        self
+    }
+
     /// Makes the hub, whether or not the broker can be reached.
     ///
     /// # Errors
@@ -183,17 +222,32 @@ impl HubBuilder {
         let connections = Arc::new(Connections::default());
         let routing = Routing::new(backplane, &name, &local, &connections, &self.options)?;
         let registrar = Registrar::new(self.options.announcements);
+        let (presence, gossip) = match self.presence {
+            Some(options) => {
+                let limit = routing.backplane.semantics().largest_body;
+                if limit.as_u64() < SMALLEST_BODY as u64 {
+                    return Err(BuildError::PresenceBody { limit });
+                }
+                let register = Register::new(local.node, limit, &options);
+                let gossip = Gossip::new(&name, &routing.backplane, &local, &register)?;
+                (Some(Book::new(register)), Some(gossip))
+            }
+            None => (None, None),
+        };
         let shared = Arc::new(Shared {
             name,
             policy: self.policy,
             methods: self.methods,
             states: self.states,
+            wants_request: self.needs.iter().any(|(_, needs)| needs.request),
             local,
             connections,
             groups: Audiences::default(),
             users: Audiences::default(),
             registrar,
+            relays: Relays::default(),
             routing,
+            presence,
             started: Instant::now(),
             joins: AtomicU64::new(1),
             messages: AtomicU64::new(1),
@@ -205,10 +259,19 @@ impl HubBuilder {
         if let Some(news) = news {
             tokio::spawn(loss::run(Arc::downgrade(&shared), self.listeners, news));
         }
+        if let Some(gossip) = gossip {
+            tokio::spawn(gossip.run());
+        }
         Ok(Hub(shared))
     }
 
-    fn add(mut self, name: &str, handler: Box<dyn method::Erased>, policy: Option<Policy>) -> Self {
+    fn add(
+        mut self,
+        name: &str,
+        handler: Box<dyn method::Erased>,
+        policy: Option<Policy>,
+        streaming: bool,
+    ) -> Self {
         let needs = handler.needs();
         if name.is_empty() {
             self.note(BuildError::EmptyMethodName);
@@ -216,10 +279,19 @@ impl HubBuilder {
         if needs.disconnect {
             self.note(BuildError::MisplacedDisconnect { handler: name.to_owned() });
         }
+        let method = Method {
+            name: name.into(),
+            handler,
+            policy,
+            streaming,
+            arguments: needs.arguments,
+            uploads: needs.uploads,
+            aborted: needs.aborted,
+        };
         self.needs.push((name.to_owned(), needs));
-        let method = Method { name: name.to_owned(), handler, policy };
         if let Some(other) = self.methods.by_name.insert(method::fold(name), method) {
-            self.note(BuildError::DuplicateMethod { name: name.to_owned(), other: other.name });
+            let other = other.name.as_ref().to_owned();
+            self.note(BuildError::DuplicateMethod { name: name.to_owned(), other });
         }
         self
     }
@@ -228,8 +300,9 @@ impl HubBuilder {
         if again {
             self.note(BuildError::DuplicateHook { hook: name });
         }
-        if needs.arguments > 0 {
-            self.note(BuildError::HookArguments { hook: name, arguments: needs.arguments });
+        let arguments = needs.arguments + needs.uploads;
+        if arguments > 0 {
+            self.note(BuildError::HookArguments { hook: name, arguments });
         }
         if needs.disconnect && name != "on_disconnected" {
             self.note(BuildError::MisplacedDisconnect { handler: name.to_owned() });
@@ -258,6 +331,15 @@ pub enum BuildError {
     /// The backplane takes no subscriptions.
     #[error("the backplane takes no subscriptions")]
     Backplane(#[from] SubscribeError),
+    /// The backplane carries too little for presence.
+    #[error(
+        "presence needs a transport that carries bodies of {} bytes, this one carries {limit}",
+        SMALLEST_BODY
+    )]
+    PresenceBody {
+        /// See [`Semantics::largest_body`](backplane_core::Semantics::largest_body).
+        limit: ByteSize,
+    },
     /// A method has no name.
     #[error("a method needs a name")]
     EmptyMethodName,

@@ -1,7 +1,9 @@
 use std::{fmt, ops::Deref, sync::Arc};
 
 use crate::{
-    Claims, Clients, ConnectionId, End, Groups, Hub, Items, Target, User, hub::Shared,
+    Claims, Client, Clients, ConnectionId, End, Groups, Hub, Items, Target, User,
+    clients::{Calling, Within},
+    hub::Shared,
     members::Member,
 };
 
@@ -11,6 +13,7 @@ pub struct Caller {
     hub: Arc<Shared>,
     member: Arc<Member>,
     trace: Option<Arc<str>>,
+    within: Within,
 }
 
 impl Caller {
@@ -18,8 +21,9 @@ impl Caller {
         hub: Arc<Shared>,
         member: Arc<Member>,
         trace: Option<Arc<str>>,
+        within: Within,
     ) -> Self {
-        Self { hub, member, trace }
+        Self { hub, member, trace, within }
     }
 
     /// The hub, on this node.
@@ -56,8 +60,9 @@ impl Caller {
     /// Whom to send to: on all nodes, and on behalf of this call.
     #[must_use]
     pub fn clients(&self) -> CallerClients {
+        let calling = Calling { member: Arc::clone(&self.member), within: self.within.clone() };
         CallerClients {
-            clients: Clients::new(Arc::clone(&self.hub), self.trace.clone()),
+            clients: Clients::new(Arc::clone(&self.hub), self.trace.clone(), Some(calling)),
             member: Arc::clone(&self.member),
         }
     }
@@ -95,7 +100,7 @@ pub struct CallerClients {
 
 impl CallerClients {
     /// The connection that called.
-    pub fn caller(&self) -> Target {
+    pub fn caller(&self) -> Client {
         self.clients.connection(&self.member.id)
     }
 

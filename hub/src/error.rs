@@ -1,8 +1,8 @@
 use std::{any::type_name, borrow::Cow, error::Error, fmt, sync::Arc};
 
-use backplane_core::{ByteSize, LinkError};
+use backplane_core::{ByteSize, LinkError, NodeId};
 
-use crate::{EncodeError, Unauthorized};
+use crate::{ConnectionId, EncodeError, Unauthorized};
 
 /// What a handler fails with.
 ///
@@ -116,9 +116,32 @@ pub enum InvocationError {
     /// The method's policy does not let the user pass.
     #[error("the method's policy does not let this user pass")]
     Unauthorized,
+    /// The method returns a stream, and one value was asked for.
+    #[error("the method returns a stream, and one value was asked for")]
+    Streaming,
+    /// The method returns once, and a stream was asked for.
+    #[error("the method returns once, and a stream was asked for")]
+    NotStreaming,
+    /// A filter answered a call of a streaming method with one value.
+    #[error("a filter answered a call of a streaming method with one value")]
+    NotAStream,
+    /// Too many or too few streams came with the call.
+    #[error("{sent} streams came with the call, {expected} are expected")]
+    Uploads {
+        /// How many came.
+        sent: usize,
+        /// How many [`Upload`](crate::Upload)s the method takes.
+        expected: usize,
+    },
     /// The method failed.
     #[error("the method failed: {0}")]
     Failed(HubError),
+}
+
+impl From<HubError> for InvocationError {
+    fn from(error: HubError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// How arguments do not fit a method.
@@ -141,6 +164,15 @@ pub enum ArgumentsError {
         #[source]
         source: erased_serde::Error,
     },
+}
+
+impl ArgumentsError {
+    pub(crate) const fn expect(given: usize, expected: usize) -> Result<(), InvocationError> {
+        if given == expected {
+            return Ok(());
+        }
+        Err(InvocationError::Arguments { detail: Self::Count { given, expected } })
+    }
 }
 
 /// Why a send did not, or is not known to, reach every connection it was meant for.
@@ -207,6 +239,162 @@ pub enum SendError {
     Closed,
 }
 
+/// Why a call of a client has no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvokeError {
+    /// No node has this connection.
+    #[error("Connection '{id}' does not exist.")]
+    NotFound {
+        /// The connection.
+        id: Box<str>,
+    },
+    /// The connection ended before the client answered.
+    #[error("Connection '{id}' disconnected.")]
+    Disconnected {
+        /// The connection.
+        id: Box<str>,
+    },
+    /// The connection's node left or died before the client answered.
+    #[error("Connection '{id}' disconnected, as its node has left or died.")]
+    NodeGone {
+        /// The connection.
+        id: Box<str>,
+    },
+    /// The client's method failed, or the client has none of this name.
+    #[error("{message}")]
+    Client {
+        /// What the client said.
+        message: Box<str>,
+    },
+    /// What the client returned is not of the type that is asked for.
+    #[error("Error trying to deserialize result to {expected}.")]
+    Result {
+        /// The name of the type.
+        expected: &'static str,
+        /// What the deserialiser said.
+        #[source]
+        source: erased_serde::Error,
+    },
+    /// The client answered in a protocol that this node's hub does not speak.
+    #[error(
+        "the client answered in the protocol {protocol:?}, which this node's hub does not speak: call Hub::speak for it on every node"
+    )]
+    UnknownProtocol {
+        /// Its name.
+        protocol: Box<str>,
+    },
+    /// A client cannot answer before `on_connected` has returned.
+    #[error("Client results inside OnConnectedAsync Hub methods are not allowed.")]
+    InsideOnConnected,
+    /// An argument cannot be serialised; nobody was called.
+    #[error("the arguments cannot be encoded for clients that speak {protocol:?}")]
+    Encode {
+        /// The client protocol.
+        protocol: &'static str,
+        /// What it said.
+        #[source]
+        source: EncodeError,
+    },
+    /// Nobody was called, as there is no protocol to encode the call for.
+    #[error("the hub speaks no client protocol yet: mount a front end first, or call Hub::speak")]
+    NoProtocol,
+    /// The call or the result is larger than the transport carries between nodes.
+    #[error(
+        "the call or its result has {size}, the transport carries at most {limit} between nodes: send less, or a reference to it"
+    )]
+    TooLarge {
+        /// Its encoded size; of a call, for all protocols together.
+        size: ByteSize,
+        /// See [`Semantics::largest_body`](backplane_core::Semantics::largest_body).
+        limit: ByteSize,
+    },
+    /// The call was dropped, as the client does not take its messages as fast as they come.
+    #[error("Connection '{id}' takes its messages too slowly: the call was dropped")]
+    TooSlow {
+        /// The connection.
+        id: Box<str>,
+    },
+    /// The connection's node does not take the call.
+    #[error("the connection's node refuses the call: {reason}")]
+    Refused {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The connection's node cannot be asked, or what it says is not heard: the client may or may not
+    /// have been called.
+    #[error("the connection's node cannot be reached: {reason}; try again when the link is up")]
+    Unavailable {
+        /// What stands in the way.
+        reason: Arc<str>,
+    },
+    /// The hub or the backplane was closed.
+    #[error("the hub is closed")]
+    Closed,
+}
+
+/// Why what a client answered went nowhere. The call it names, if there is one, goes on waiting.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompletionError {
+    /// No such call waits: it was given up, or never made.
+    #[error("no call waits for a result with the invocation ID '{invocation}'")]
+    Unknown {
+        /// The id that the client gave.
+        invocation: Box<str>,
+    },
+    /// Another connection was called.
+    #[error("Connection ID '{connection}' is not valid for invocation ID '{invocation}'.")]
+    WrongConnection {
+        /// The connection that answered.
+        connection: ConnectionId,
+        /// The id that its client gave.
+        invocation: Box<str>,
+    },
+}
+
+/// Why a relayed request has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// No node has this connection.
+    #[error("no node has this connection")]
+    NotFound,
+    /// The connection has ended.
+    #[error("the connection has ended")]
+    Ended,
+    /// The connection's node left or died: its connections are gone with it. It may have served the
+    /// request.
+    #[error("the connection's node has left or died, and the connection with it")]
+    NodeGone,
+    /// The request or its answer is larger than the transport carries.
+    #[error(
+        "the request or its answer has {size}, the transport carries at most {limit} between nodes"
+    )]
+    TooLarge {
+        /// Its encoded size.
+        size: ByteSize,
+        /// See [`Semantics::largest_body`](backplane_core::Semantics::largest_body).
+        limit: ByteSize,
+    },
+    /// The connection's node does not take the request.
+    #[error("the connection's node refuses the request: {reason}")]
+    Refused {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The connection's node cannot be asked, or what it says is not heard: it may or may not have
+    /// served the request.
+    #[error("the connection's node cannot be reached: {reason}")]
+    Unavailable {
+        /// What stands in the way.
+        reason: Arc<str>,
+    },
+    /// The backplane was closed.
+    #[error("the backplane is closed")]
+    Closed,
+}
+
 /// Why a connection did not join or leave a group.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -225,8 +413,22 @@ pub enum GroupError {
     /// connections are gone with it.
     #[error("the connection's node has left or died, and the connection with it")]
     NodeGone,
-    /// The name is longer than any group's.
-    #[error("the group's name is too long: at most {} bytes", backplane_core::LONGEST_NAME)]
+    /// Some of the user's nodes could not be asked, or did not say what came of it: the change may or may not have
+    /// been made there. It was made everywhere else.
+    #[error(
+        "the change was not made on {} of the nodes, as far as is known: {reason}; try again, which changes nothing where it was made", nodes.len()
+    )]
+    Partly {
+        /// Which; none where this node does not even know the others, as its link was never up.
+        nodes: Vec<NodeId>,
+        /// What stands in the way at the first of them.
+        reason: Arc<str>,
+    },
+    /// The name is longer than any group's or user's.
+    #[error(
+        "the group's name, or the user's, is too long: at most {} bytes",
+        backplane_core::LONGEST_NAME
+    )]
     NameTooLong,
     /// The broker refuses the group's topic.
     #[error(
@@ -279,7 +481,13 @@ pub enum OpenError {
 pub enum ClaimError {
     /// It was granted before.
     #[error("the connection was claimed before: negotiate again")]
-    AlreadyClaimed,
+    AlreadyClaimed {
+        /// The node that has it, where the registrar is of a version that tells.
+        owner: Option<NodeId>,
+    },
+    /// It was granted before, and has ended since.
+    #[error("the connection has ended: negotiate again")]
+    Ended,
     /// The registrar does not know it, or no longer, or is gone.
     #[error(
         "the node that negotiated the connection does not know it, or is gone: negotiate again"

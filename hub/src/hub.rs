@@ -12,9 +12,10 @@ use tokio::sync::Notify;
 
 use crate::{
     Clients, CloseError, End, Groups, HubBuilder, HubStats, Policy, Protocol, Unauthorized, User,
-    front::Registrar,
+    front::{Registrar, Relays},
     members::{Audiences, Connections, Local},
     method::{Methods, States},
+    presence::Book,
     protocol::MOST,
     routing::Routing,
 };
@@ -32,12 +33,17 @@ pub(crate) struct Shared {
     pub(crate) policy: Policy,
     pub(crate) methods: Methods,
     pub(crate) states: States,
+    /// Whether a handler takes something of the request that a connection began with.
+    pub(crate) wants_request: bool,
     pub(crate) local: Arc<Local>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) groups: Audiences,
     pub(crate) users: Audiences,
     pub(crate) registrar: Registrar,
+    pub(crate) relays: Relays,
     pub(crate) routing: Routing,
+    /// `None` where nobody asked for it.
+    pub(crate) presence: Option<Book>,
     pub(crate) started: Instant,
     /// Numbers the joins.
     pub(crate) joins: AtomicU64,
@@ -77,7 +83,14 @@ impl Hub {
     /// Whom to send to: on all nodes.
     #[must_use]
     pub fn clients(&self) -> Clients {
-        Clients::new(Arc::clone(&self.0), None)
+        Clients::new(Arc::clone(&self.0), None, None)
+    }
+
+    /// Whether any handler takes what a front end keeps of the request that a connection began with.
+    /// Where none does, a front end keeps nothing of it.
+    #[must_use]
+    pub fn wants_request(&self) -> bool {
+        self.0.wants_request
     }
 
     /// Who is in which group: on all nodes.
@@ -93,6 +106,7 @@ impl Hub {
             connections: self.0.connections.len(),
             groups: self.0.groups.len(),
             users: self.0.users.len(),
+            results_owed: self.0.local.owed.len(),
             ..self.0.local.counters.snapshot()
         }
     }

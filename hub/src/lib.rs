@@ -39,8 +39,8 @@
 //! # #[derive(Debug)] struct Speech;
 //! # impl backplane_hub::Protocol for Speech {
 //! #     fn name(&self) -> &'static str { "speech" }
-//! #     fn invocation(&self, target: &str, _: &[&dyn erased_serde::Serialize], _: Option<&str>)
-//! #         -> Result<bytes::Bytes, backplane_hub::EncodeError> { Ok(target.to_owned().into()) }
+//! #     fn invocation(&self, _: Option<&str>, target: &str, _: &[&dyn erased_serde::Serialize],
+//! #         _: Option<&str>) -> Result<bytes::Bytes, backplane_hub::EncodeError> { Ok(target.to_owned().into()) }
 //! #     fn argument(&self, _: &[u8], _: &mut dyn FnMut(&mut dyn erased_serde::Deserializer<'_>)
 //! #         -> Result<(), erased_serde::Error>) -> Result<(), erased_serde::Error> { Ok(()) }
 //! # }
@@ -48,6 +48,10 @@
 //!
 //! // From anywhere in the process, to clients of any process:
 //! orders.clients().user("ann").send("OrderStatusChanged", ("order 1", "Shipped")).await?;
+//! # async fn ask(orders: Hub, id: &str) -> Result<(), HubError> {
+//! let minutes: u32 = orders.clients().connection(id).invoke("ConfirmEta", ("order 1",)).await?;
+//! # let _ = minutes; Ok(())
+//! # }
 //! # Ok(())
 //! # }
 //! ```
@@ -55,14 +59,54 @@
 //! A front end connects clients: `backplane_signalr::router(&orders, …)` is an axum router for every
 //! SignalR client. The hub itself knows neither HTTP nor a wire format.
 //!
+//! # Streams
+//!
+//! A method that returns a stream is added with [`HubBuilder::stream`]. Its items are pulled only while
+//! its client has room for them. A parameter of the type [`Upload`] is a stream that the client sends
+//! with the call, to either kind of method.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use backplane_hub::{HubError, Upload};
+//! use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+//! # use backplane_hub::HubBuilder;
+//!
+//! /// Streams ever greater numbers, for as long as somebody wants them.
+//! async fn count(from: u64, pause_ms: u64) -> Result<impl Stream<Item = u64>, HubError> {
+//!     if pause_ms == 0 {
+//!         return Err(HubError::client("not so fast"));
+//!     }
+//!     let pause = Duration::from_millis(pause_ms);
+//!     Ok(stream::iter(from..).then(move |number| async move {
+//!         tokio::time::sleep(pause).await;
+//!         number
+//!     }))
+//! }
+//!
+//! /// Adds up what the client streams.
+//! async fn sum(numbers: Upload<u64>) -> Result<u64, HubError> {
+//!     numbers.try_fold(0, async |sum, number| Ok(sum + number)).await
+//! }
+//! # fn described(hub: HubBuilder) -> HubBuilder {
+//! hub.stream("Count", count).method("Sum", sum)
+//! # }
+//! ```
+//!
 //! # Where to look
 //!
-//! * To write methods: [`Hub::builder`], [`Caller`], [`State`], [`HubError`], [`Handler`].
+//! * To write methods: [`Hub::builder`], [`Caller`], [`State`], [`HubError`], [`Handler`]; with streams:
+//!   [`HubBuilder::stream`], [`Upload`], [`Aborted`].
+//! * To put something around them: [`Filter`].
 //! * To reach clients: [`Hub::clients`], [`Target::send`], [`Groups`]; what can go wrong: [`SendError`],
 //!   [`Sent::Queued`], [`Joined::HereOnly`], [`GroupError`].
+//! * To know who is there: [`HubBuilder::presence`], [`Hub::presence`], [`Presence`].
+//! * To ask a client for a result: [`Client::invoke`], [`InvokeError`].
 //! * To hear of losses: [`HubBuilder::on_gap`], [`HubBuilder::on_link`], [`HubBuilder::notify_clients`],
 //!   [`Hub::health`].
-//! * To write a front end: [`Hub::open`], [`Connection`], [`Outbound`], [`Protocol`].
+//! * To write a front end: [`Hub::open`], [`Connection`], [`Call`], [`upload`], [`Outbound`],
+//!   [`Replies`], [`Protocol`]; for clients whose requests land on any node: [`Hub::announce`],
+//!   [`Hub::claim`], [`Hub::relay`], [`Relay`].
 //!
 //! # A message's way
 //!
@@ -82,10 +126,15 @@
 //! * With the link to the broker down, this node's connections go on with each other, and each send
 //!   and join says how far it got: for the others a message waits, or is refused, as the backplane's
 //!   options say. What nodes ask each other never waits.
+//! * With [presence](HubBuilder::presence) on, all nodes know who is there within two heartbeats, whatever gets lost
+//!   on the way; the connections of a node that dies are gone as soon as it counts as dead.
 //! * What the backplane loses is not lost in silence; see below.
 //! * A client that does not keep up costs itself only: its queue is bounded, and it is closed or
 //!   loses messages, as [`HubOptions`] say. [`Hub::stats`] counts every message that is dropped.
-//! * Messages of one task to one target arrive in their order. Between targets there is none.
+//! * Messages of one task to one target arrive in their order. Between targets there is none, nor
+//!   between what is sent to a client and what it is asked.
+//! * A client that is asked for a result is called once, and the call fails as soon as its connection
+//!   or its node is gone. There is no other deadline.
 //!
 //! # When the backplane loses something
 //!
@@ -133,6 +182,7 @@ mod members;
 mod method;
 mod options;
 mod policy;
+mod presence;
 mod protocol;
 mod routing;
 mod stats;
@@ -145,13 +195,16 @@ pub use backplane_core::{
 
 pub use builder::{BuildError, HubBuilder};
 pub use caller::{Caller, CallerClients};
-pub use clients::{Arguments, Clients, Sending, Sent, Target};
+pub use clients::{Arguments, Client, Clients, Invoking, Sending, Sent, Target};
 pub use connect::{Connect, connect};
 pub use error::{
-    ArgumentsError, ClaimError, CloseError, GroupError, HubError, InvocationError, OpenError,
-    SendError,
+    ArgumentsError, ClaimError, CloseError, CompletionError, GroupError, HubError, InvocationError,
+    InvokeError, OpenError, RelayError, SendError,
 };
-pub use front::{Connection, Opening, Outbound};
+pub use front::{
+    Completion, Connection, Opening, Outbound, Ownership, Relay, RelayAnswer, RelayRequest,
+    Relayed, Replies,
+};
 pub use groups::{Groups, Joined};
 pub use health::Health;
 pub use hub::Hub;
@@ -160,11 +213,17 @@ pub use loss::{
 };
 pub use members::End;
 pub use method::{
-    Aborted, Answer, Disconnect, Extract, Fallible, FromInvocation, Handler, IntoReturned,
-    Invocation, Items, Needs, Plain, Returned, State, Trace, ViaArgument, ViaExtract,
+    Aborted, Answer, Call, Disconnect, Extract, Fallible, Filter, Filtered, FromInvocation,
+    Handler, IntoReply, IntoReturned, Invocation, Items, Needs, Next, Plain, Reply, Returned,
+    Returning, State, Streaming, Trace, Upload, UploadReceiver, UploadSender, ViaArgument,
+    ViaExtract, ViaUpload, upload,
 };
 pub use options::{HubOptions, WhenSlow};
 pub use policy::{Policy, Unauthorized};
+pub use presence::{
+    Freshness, GroupPresence, Presence, PresenceEvent, PresenceOff, PresenceOptions, Present,
+    UserPresence, Watch, Whereabouts,
+};
 pub use protocol::{EncodeError, Protocol};
 pub use stats::HubStats;
 pub use user::{Claims, ConnectionId, User};

@@ -21,8 +21,9 @@ pub struct HubOptions {
     /// How long another node may take for the work itself, once it has said that it does it. Default
     /// 10 s: above the time in which a node gives up on a broker that does not answer.
     pub result_within: Duration,
-    /// The most negotiated connections that this node remembers as registrar. Default 100,000, about
-    /// 15 MB when full; the oldest make room.
+    /// The most negotiated connections that this node remembers as registrar, and as many that it has
+    /// granted. Default 100,000, about 30 MB when full; the oldest make room. One that was granted and is
+    /// not remembered is still found by its id once it is open.
     pub announcements: usize,
     /// The most gaps that wait for [`on_gap`](crate::HubBuilder::on_gap) to be told of. Default 1,024:
     /// as many topics as a listener that only notes them takes in some milliseconds. News of the link

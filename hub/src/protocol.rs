@@ -11,19 +11,20 @@ pub trait Protocol: Debug + Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// One invocation of a client method, complete with its framing, for all clients that speak
-    /// this protocol.
+    /// this protocol. One with an `id` wants an answer, which refers to it.
     ///
     /// # Errors
     ///
     /// An argument cannot be serialised.
     fn invocation(
         &self,
+        id: Option<&str>,
         target: &str,
         arguments: &[&dyn erased_serde::Serialize],
         trace: Option<&str>,
     ) -> Result<Bytes, EncodeError>;
 
-    /// Calls `read` with a deserializer over one raw argument.
+    /// Calls `read` with a deserializer over one raw argument, or over a client's raw result.
     ///
     /// # Errors
     ///

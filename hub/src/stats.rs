@@ -12,6 +12,8 @@ macro_rules! counters {
             pub groups: usize,
             /// Users with a connection on this node.
             pub users: usize,
+            /// Calls of this node's clients that wait for a result.
+            pub results_owed: usize,
             $($(#[doc = $doc])+ pub $name: u64,)+
         }
 
@@ -34,6 +36,10 @@ counters! {
     invocations,
     /// Sends, from methods and from outside.
     sends,
+    /// Calls of clients that want a result.
+    client_calls,
+    /// Results of clients that nobody waits for any more, or that another client owes.
+    stray_results,
     /// Messages put into a connection's queue.
     queued,
     /// Messages dropped as a connection's queue was full.
@@ -45,11 +51,14 @@ counters! {
     dropped_protocol,
     /// Connections ended as their queue was full.
     closed_slow,
+    /// Requests of clients that were relayed to other nodes.
+    relays,
     /// Questions to other nodes, each counted once.
     requests,
     /// Questions of other nodes that were answered.
     answered,
-    /// Questions and cancellations dropped as too many waited; questions are repeated.
+    /// Questions and cancellations dropped as too many waited, and are repeated; and those refused as
+    /// too much waits for clients of this node.
     dropped_requests,
     /// Bodies on the backplane that could not be read.
     malformed,
@@ -65,6 +74,17 @@ counters! {
     notices,
     /// Events that `on_gap` or `on_link` was not told of, as too many waited.
     dropped_events,
+    /// What was told to other nodes about presence, in messages.
+    presence_sent,
+    /// The same in bytes, without the backplane's headers.
+    presence_bytes,
+    /// Times that another node was asked for what is missing of its presence.
+    presence_asked,
+    /// Times that everything was told of this node's presence, as deltas were no longer kept.
+    presence_snapshots,
+    /// What other nodes said about presence and was dropped, as too much waited or too many nodes
+    /// spoke; it is asked for.
+    dropped_presence,
 }
 
 /// One counter. Relaxed: it orders nothing.

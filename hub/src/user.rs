@@ -21,6 +21,14 @@ impl ConnectionId {
         Self(URL_SAFE_NO_PAD.encode(bytes).into())
     }
 
+    pub(crate) const fn from_shared(id: Arc<str>) -> Self {
+        Self(id)
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<str> {
+        &self.0
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    json::{self, SEPARATOR},
+    Transport,
+    codec::{Codec, SEPARATOR},
     texts,
 };
 
@@ -19,6 +20,10 @@ pub(crate) enum HandshakeError {
     Protocol { protocol: String },
     #[error("The server does not support version {version} of the '{protocol}' protocol.")]
     Version { version: i32, protocol: String },
+    #[error(
+        "Cannot use the '{protocol}' protocol on the current transport. The transport does not support 'Binary' transfer format."
+    )]
+    Format { protocol: &'static str },
     #[error("Handshake was canceled.")]
     TooLate,
     #[error("Handshake was canceled.")]
@@ -48,17 +53,20 @@ struct Request {
     version: i32,
 }
 
-/// Reads a request without its separator. What it asks for is JSON, as there is nothing else yet.
-pub(crate) fn read(request: &[u8]) -> Result<(), HandshakeError> {
+/// Reads a request without its separator, and returns what is spoken from then on.
+pub(crate) fn read(request: &[u8], transport: Transport) -> Result<Codec, HandshakeError> {
     let Request { protocol, version } =
         serde_json::from_slice(request).map_err(HandshakeError::Malformed)?;
-    if !protocol.eq_ignore_ascii_case(json::NAME) {
-        Err(HandshakeError::Protocol { protocol })
-    } else if version > NEWEST {
-        Err(HandshakeError::Version { version, protocol })
-    } else {
-        Ok(())
+    let Some(codec) = Codec::by_name(&protocol) else {
+        return Err(HandshakeError::Protocol { protocol });
+    };
+    if version > NEWEST {
+        return Err(HandshakeError::Version { version, protocol });
     }
+    if codec.is_binary() && !transport.takes_binary() {
+        return Err(HandshakeError::Format { protocol: codec.name() });
+    }
+    Ok(codec)
 }
 
 /// The answer to a request that is granted.
@@ -82,7 +90,7 @@ mod tests {
     use super::*;
 
     fn refused(request: &str, detailed: bool) -> String {
-        read(request.as_bytes()).expect_err("refused").text(detailed)
+        read(request.as_bytes(), Transport::WebSockets).expect_err("refused").text(detailed)
     }
 
     #[test]
@@ -92,15 +100,30 @@ mod tests {
             r#"{"version":2,"protocol":"json"}"#,
             r#"{"protocol":"JSON","version":0,"more":[{}]}"#,
         ] {
-            read(request.as_bytes()).expect(request);
+            for transport in Transport::ALL {
+                let granted = read(request.as_bytes(), transport).expect(request);
+                assert_eq!(granted, Codec::Json);
+            }
         }
+    }
+
+    #[test]
+    fn so_is_messagepack() {
+        let request = br#"{"protocol":"MessagePack","version":1}"#;
+        for transport in [Transport::WebSockets, Transport::LongPolling] {
+            assert_eq!(read(request, transport).expect("granted"), Codec::MessagePack);
+        }
+        assert_eq!(
+            read(request, Transport::ServerSentEvents).expect_err("refused").text(false),
+            "Cannot use the 'messagepack' protocol on the current transport. The transport does not support 'Binary' transfer format."
+        );
     }
 
     #[test]
     fn refusals_have_the_exact_texts() {
         assert_eq!(
-            refused(r#"{"protocol":"messagepack","version":1}"#, false),
-            "The protocol 'messagepack' is not supported."
+            refused(r#"{"protocol":"blazorpack","version":1}"#, false),
+            "The protocol 'blazorpack' is not supported."
         );
         assert_eq!(
             refused(r#"{"protocol":"json","version":3}"#, false),

@@ -1,6 +1,6 @@
-//! The SignalR protocol as an axum router over a [hub](backplane_hub): clients that speak JSON over
-//! WebSockets connect unchanged, and to whichever node they happen to reach. The suite runs the
-//! JavaScript client.
+//! The SignalR protocol as an axum router over a [hub](backplane_hub): clients that speak JSON or
+//! MessagePack, over WebSockets, server-sent events or long polling, connect unchanged. The suite
+//! runs the JavaScript client.
 //!
 //! ```
 //! use axum::{Router, serve::ListenerExt};
@@ -35,11 +35,34 @@
 //! | request | answer |
 //! |---|---|
 //! | `POST negotiate` | the connection's id and token, in versions 0 and 1 |
-//! | `GET` with an upgrade, with or without a token as `id` | a WebSocket that speaks the JSON hub protocol |
-//! | what belongs to other transports | the status that clients know for it |
+//! | `GET` with an upgrade, with or without a token as `id` | a WebSocket |
+//! | `GET` that accepts `text/event-stream` | server-sent events, for as long as the client listens |
+//! | any other `GET` | a poll: what there is for the client, or the next that comes |
+//! | `POST` | what a client of these two sends; answered when it waits for the hub, in 64 KiB |
+//! | `DELETE` | the end of a connection that polls |
+//! | what does not fit the connection | the status that clients know for it |
 //!
-//! Methods return once, and take no streams; clients that ask for streams are told so. WebSockets are
-//! opened over HTTP/1.1. Paths are axum's, so unlike the original's they have a case.
+//! WebSockets are opened over HTTP/1.1. Paths are axum's, so unlike the original's they have a case.
+//!
+//! Calls of a client run one after the other, or so many at a time as
+//! [`Options::parallel_invocations`] lets; those that return streams or send some run beside them, at
+//! most [`Options::parallel_streams`]. Of a call that cannot run, a client is told at once, unless it is
+//! the type of an argument that does not fit: that is seen when its turn comes.
+//!
+//! [`Options::transports`] limits which transports there are. All of them carry JSON, and MessagePack
+//! but for server-sent events, which are text.
+//!
+//! # Values
+//!
+//! Whatever implements serde's traits can be an argument and a result, by the names of its fields in
+//! both protocols. MessagePack is no format for human readers, so types that have a compact form
+//! take it there: an `IpAddr` is a text in JSON only. The clients' own types want these:
+//!
+//! | client | JSON | MessagePack | here |
+//! |---|---|---|---|
+//! | `DateTime`, `Date` | text by RFC 3339 | timestamp | [`Timestamp`] |
+//! | `byte[]`, `Uint8Array` | base64 | bytes | [`Binary`] |
+//! | `Guid` | text | text | `String`, or a type that is written as text (`#[serde(with = …)]`) |
 //!
 //! # No sticky sessions
 //!
@@ -76,31 +99,43 @@
 //! An idle connection costs less than 12 KiB of resident memory on the memory backplane;
 //! `cargo bench -p backplane-signalr --bench idle` says how much. A client can make the server hold one
 //! message of [`Options::largest_message`] that has not come whole, as much again for each call that
-//! runs and for one that waits, and 16 KiB. What waits for a client is bounded by the hub
+//! runs, for one that waits and for each stream that the client sends, and 16 KiB; 64 KiB more without a
+//! WebSocket. What waits for a client is bounded by the hub
 //! ([`HubOptions`](backplane_hub::HubOptions)), how long a write may take by
-//! [`Options::send_timeout`].
+//! [`Options::send_timeout`]. A client of server-sent events that takes nothing has its connection
+//! ended by that too, but the HTTP server keeps the response open, with up to 400 KiB of it, until the
+//! network gives the client up: limit that where it matters, as with a reverse proxy.
 //!
 //! # A connection's way
 //!
 //! ```text
 //! negotiate ─ authenticate ─ authorize ─ announce ─▶ id and token
-//! upgrade ─ authenticate ─ authorize ─ token ─ claim ─ handshake ─ open ─ on_connected
+//! first request ─ authenticate ─ authorize ─ token ─ claim ─ handshake ─ open ─ on_connected
 //!   ─▶ { read ─ parse ─ call │ answers and hub messages ─ write │ pings and timeouts }
 //!   ─▶ Close message ─ close frame ─ on_disconnected
 //! ```
 
 mod auth;
+mod carrier;
+mod codec;
+mod endpoint;
 mod handshake;
 mod health;
-mod json;
 mod message;
 mod negotiate;
 mod options;
+mod polled;
 mod query;
+mod refusal;
+mod request;
+mod requests;
 mod router;
 mod session;
+mod table;
 mod texts;
 mod token;
+mod transport;
+mod value;
 mod websocket;
 
 pub use auth::{
@@ -109,5 +144,8 @@ pub use auth::{
 pub use health::health_router;
 pub use negotiate::NegotiateVersion;
 pub use options::Options;
+pub use request::ConnectionRequest;
 pub use router::router;
 pub use token::{TokenKey, TokenKeyError, TokenKeys};
+pub use transport::Transport;
+pub use value::{Binary, Timestamp, TimestampError};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{query::Query, texts};
+use crate::{Transport, query::Query, texts};
 
 /// The versions of the negotiation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,22 +37,23 @@ struct Answer<'a> {
     connection_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     connection_token: Option<&'a str>,
-    available_transports: &'a [Transport],
+    available_transports: Vec<Available>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Transport {
+struct Available {
     transport: &'static str,
     transfer_formats: &'static [&'static str],
 }
 
-/// What is served.
-const TRANSPORTS: &[Transport] =
-    &[Transport { transport: "WebSockets", transfer_formats: &["Text", "Binary"] }];
-
-/// The body that tells a client its ids.
-pub(crate) fn granted(version: NegotiateVersion, id: &str, token: &str) -> Vec<u8> {
+/// The body that tells a client its ids, and how it can connect.
+pub(crate) fn granted(
+    version: NegotiateVersion,
+    id: &str,
+    token: &str,
+    transports: &[Transport],
+) -> Vec<u8> {
     let connection_token = match version {
         NegotiateVersion::Zero => None,
         NegotiateVersion::One => Some(token),
@@ -61,7 +62,10 @@ pub(crate) fn granted(version: NegotiateVersion, id: &str, token: &str) -> Vec<u
         negotiate_version: version as u8,
         connection_id: id,
         connection_token,
-        available_transports: TRANSPORTS,
+        available_transports: transports
+            .iter()
+            .map(|it| Available { transport: it.name(), transfer_formats: it.formats() })
+            .collect(),
     })
 }
 
@@ -126,11 +130,18 @@ mod tests {
     #[test]
     fn bodies() {
         assert_eq!(
-            String::from_utf8(granted(NegotiateVersion::One, "public", "secret")).unwrap(),
-            r#"{"negotiateVersion":1,"connectionId":"public","connectionToken":"secret","availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]}]}"#
+            String::from_utf8(granted(NegotiateVersion::One, "public", "secret", &Transport::ALL))
+                .unwrap(),
+            r#"{"negotiateVersion":1,"connectionId":"public","connectionToken":"secret","availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]},{"transport":"ServerSentEvents","transferFormats":["Text"]},{"transport":"LongPolling","transferFormats":["Text","Binary"]}]}"#
         );
         assert_eq!(
-            String::from_utf8(granted(NegotiateVersion::Zero, "both", "both")).unwrap(),
+            String::from_utf8(granted(
+                NegotiateVersion::Zero,
+                "both",
+                "both",
+                &[Transport::WebSockets]
+            ))
+            .unwrap(),
             r#"{"negotiateVersion":0,"connectionId":"both","availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]}]}"#
         );
         assert_eq!(String::from_utf8(refused("no")).unwrap(), r#"{"error":"no"}"#);

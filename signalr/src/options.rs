@@ -3,7 +3,7 @@ use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 use backplane_hub::{ByteSize, User};
 use http::{HeaderValue, request::Parts};
 
-use crate::{Authenticate, NegotiateVersion, Rejection, TokenKeys};
+use crate::{Authenticate, NegotiateVersion, Rejection, TokenKeys, Transport};
 
 /// How a router treats its clients. The defaults are those of ASP.NET Core SignalR, which clients
 /// are made for, unless a reason is given.
@@ -13,6 +13,7 @@ pub struct Options {
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
     pub(crate) origins: Option<Arc<[String]>>,
     pub(crate) minimum_negotiate_version: NegotiateVersion,
+    pub(crate) transports: Vec<Transport>,
     pub(crate) token_keys: TokenKeys,
     pub(crate) token_expiry: Duration,
     pub(crate) handshake_timeout: Duration,
@@ -20,8 +21,12 @@ pub struct Options {
     pub(crate) client_timeout: Duration,
     pub(crate) send_timeout: Duration,
     pub(crate) close_timeout: Duration,
+    pub(crate) poll_timeout: Duration,
+    pub(crate) disconnect_timeout: Duration,
     pub(crate) largest_message: usize,
     pub(crate) parallel_invocations: NonZeroUsize,
+    pub(crate) parallel_streams: NonZeroUsize,
+    pub(crate) stream_capacity: NonZeroUsize,
     pub(crate) detailed_errors: bool,
 }
 
@@ -32,6 +37,7 @@ impl Options {
             authenticate: None,
             origins: None,
             minimum_negotiate_version: NegotiateVersion::Zero,
+            transports: Transport::ALL.to_vec(),
             token_keys: TokenKeys::default(),
             token_expiry: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(15),
@@ -39,8 +45,12 @@ impl Options {
             client_timeout: Duration::from_secs(30),
             send_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
+            poll_timeout: Duration::from_secs(90),
+            disconnect_timeout: Duration::from_secs(15),
             largest_message: 32 * 1024,
             parallel_invocations: NonZeroUsize::MIN,
+            parallel_streams: const { NonZeroUsize::new(100).unwrap() },
+            stream_capacity: const { NonZeroUsize::new(10).unwrap() },
             detailed_errors: false,
         }
     }
@@ -62,6 +72,14 @@ impl Options {
     /// Version 0 shows the secret that a client connects with as its public id.
     pub fn minimum_negotiate_version(self, minimum: NegotiateVersion) -> Self {
         Self { minimum_negotiate_version: minimum, ..self }
+    }
+
+    /// The only transports that are served, of which clients take the first that they can. By default
+    /// all are.
+    pub fn transports(self, transports: impl IntoIterator<Item = Transport>) -> Self {
+        let served: Vec<_> = transports.into_iter().collect();
+        let transports = Transport::ALL.into_iter().filter(|it| served.contains(it)).collect();
+        Self { transports, ..self }
     }
 
     /// The keys that connection tokens are signed with: **all nodes of a hub need the same**. Default
@@ -104,6 +122,17 @@ impl Options {
         Self { close_timeout: timeout, ..self }
     }
 
+    /// How long a poll waits before it is answered with nothing. Default 90 s: clients wait for 100.
+    pub fn poll_timeout(self, timeout: Duration) -> Self {
+        Self { poll_timeout: timeout, ..self }
+    }
+
+    /// How long a client that polls may leave no poll waiting before it counts as gone. Default
+    /// 15 s.
+    pub fn disconnect_timeout(self, timeout: Duration) -> Self {
+        Self { disconnect_timeout: timeout, ..self }
+    }
+
     /// The largest message that a client may send. Default 32 KiB: each connection may make the
     /// server hold that much.
     pub fn largest_message(self, size: ByteSize) -> Self {
@@ -112,9 +141,23 @@ impl Options {
     }
 
     /// How many calls of one client run at once; more wait, and what the client sends after them
-    /// waits too. Default 1: calls run in order.
+    /// waits too. Default 1: calls run in order. Calls that return streams or send some run beside
+    /// them.
     pub fn parallel_invocations(self, limit: NonZeroUsize) -> Self {
         Self { parallel_invocations: limit, ..self }
+    }
+
+    /// How many streams one client has at once, both ways together; a call with more is refused.
+    /// Default 100, which is plenty for a page; the original has no limit, but each stream may make
+    /// the server hold one message of the largest size.
+    pub fn parallel_streams(self, limit: NonZeroUsize) -> Self {
+        Self { parallel_streams: limit, ..self }
+    }
+
+    /// How many items of one stream of a client wait for the method that reads it. Where it does not
+    /// read as fast as they come, all that the client sends waits. Default 10.
+    pub fn stream_capacity(self, items: NonZeroUsize) -> Self {
+        Self { stream_capacity: items, ..self }
     }
 
     /// Shows clients what went wrong on the server. Default off: errors that handlers don't mean for
@@ -154,6 +197,7 @@ impl fmt::Debug for Options {
             .field("authenticates", &self.authenticate.is_some())
             .field("origins", &self.origins)
             .field("minimum_negotiate_version", &self.minimum_negotiate_version)
+            .field("transports", &self.transports)
             .field("token_keys", &self.token_keys)
             .field("token_expiry", &self.token_expiry)
             .field("handshake_timeout", &self.handshake_timeout)
@@ -161,8 +205,12 @@ impl fmt::Debug for Options {
             .field("client_timeout", &self.client_timeout)
             .field("send_timeout", &self.send_timeout)
             .field("close_timeout", &self.close_timeout)
+            .field("poll_timeout", &self.poll_timeout)
+            .field("disconnect_timeout", &self.disconnect_timeout)
             .field("largest_message", &self.largest_message)
             .field("parallel_invocations", &self.parallel_invocations)
+            .field("parallel_streams", &self.parallel_streams)
+            .field("stream_capacity", &self.stream_capacity)
             .field("detailed_errors", &self.detailed_errors)
             .finish_non_exhaustive()
     }

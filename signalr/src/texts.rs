@@ -1,20 +1,22 @@
 //! The texts that clients see. They are those of the original to the letter, as clients and their
 //! tests compare them.
 
-use std::fmt::Display;
+use std::{error::Error, fmt::Display};
 
-use backplane_hub::{ArgumentsError, HubError};
+use backplane_hub::{ArgumentsError, EncodeError, HubError};
 
 /// A request other than a WebSocket's without an id.
 pub(crate) const ID_REQUIRED: &str = "Connection ID required";
 /// An id that nobody was given, or that is no longer good.
 pub(crate) const UNKNOWN_ID: &str = "No Connection with that ID";
-/// A POST where there are WebSockets only.
+/// A POST about a WebSocket.
 pub(crate) const POST_NOT_ALLOWED: &str =
     "POST requests are not allowed for WebSocket connections.";
-/// A DELETE where there are WebSockets only.
+/// A DELETE about a connection that ends otherwise.
 pub(crate) const DELETE_NOT_ALLOWED: &str =
     "Cannot terminate this connection using the DELETE endpoint.";
+/// A request of another transport than the connection's.
+pub(crate) const OTHER_TRANSPORT: &str = "Cannot change transports mid-connection";
 /// A `negotiateVersion` that is none.
 pub(crate) const NOT_A_VERSION: &str = "The client requested a non-integer protocol version.";
 /// A handshake that fails for no reason of its own.
@@ -97,8 +99,11 @@ pub(crate) fn streams(target: &str, sent: usize, expected: usize) -> String {
 }
 
 /// The method's result cannot be written.
-pub(crate) fn unwritable(target: &str, error: &serde_json::Error, detailed: bool) -> String {
-    failed_with(target, detailed, "JsonException", error)
+pub(crate) fn unwritable(target: &str, kind: &str, error: &EncodeError, detailed: bool) -> String {
+    match error.source() {
+        Some(source) => failed_with(target, detailed, kind, source),
+        None => failed_with(target, detailed, kind, error),
+    }
 }
 
 /// A stream is asked of a method that has none.
@@ -106,6 +111,36 @@ pub(crate) fn not_streaming(target: &str) -> String {
     format!(
         "The client attempted to invoke the non-streaming '{target}' method with a streaming invocation."
     )
+}
+
+/// One value is asked of a method that streams.
+pub(crate) fn streaming(target: &str) -> String {
+    format!(
+        "The client attempted to invoke the streaming '{target}' method with a non-streaming invocation."
+    )
+}
+
+/// A filter made something else of a stream.
+pub(crate) fn not_a_stream(target: &str) -> String {
+    format!(
+        "The value returned by the streaming method '{target}' is not a ChannelReader<> or IAsyncEnumerable<>."
+    )
+}
+
+/// A stream failed midway.
+pub(crate) fn stream_failed(error: &HubError, detailed: bool) -> String {
+    let text = "An error occurred on the server while streaming results.".to_owned();
+    with_detail(text, detailed || error.is_public(), error.kind(), error.message())
+}
+
+/// A stream has the id of another one.
+pub(crate) fn id_in_use(id: &str) -> String {
+    format!("Invocation ID '{id}' is already in use.")
+}
+
+/// More streams than one client may have. The original has no such limit.
+pub(crate) fn too_many_streams(most: usize) -> String {
+    format!("A client may have at most {most} streams at once.")
 }
 
 fn failed_with(target: &str, show: bool, kind: &str, message: impl Display) -> String {
@@ -141,6 +176,15 @@ mod tests {
             not_streaming("Echo"),
             "The client attempted to invoke the non-streaming 'Echo' method with a streaming invocation."
         );
+        assert_eq!(
+            streaming("EmptyStream"),
+            "The client attempted to invoke the streaming 'EmptyStream' method with a non-streaming invocation."
+        );
+        assert_eq!(
+            not_a_stream("Count"),
+            "The value returned by the streaming method 'Count' is not a ChannelReader<> or IAsyncEnumerable<>."
+        );
+        assert_eq!(id_in_use("1"), "Invocation ID '1' is already in use.");
         assert_eq!(
             streams("Echo", 1, 0),
             "An unexpected error occurred invoking 'Echo' on the server. HubException: Client sent 1 stream(s), Hub method expects 0."
@@ -181,6 +225,12 @@ mod tests {
             failed("StreamingConcat", &public, false),
             "An unexpected error occurred invoking 'StreamingConcat' on the server. HubException: Something bad"
         );
+        let text = "An error occurred on the server while streaming results.";
+        assert_eq!(stream_failed(&private, false), text);
+        let detail = "InvalidOperationException: An error occurred.";
+        assert_eq!(stream_failed(&private, true), format!("{text} {detail}"));
+        let detail = "HubException: Something bad";
+        assert_eq!(stream_failed(&public, false), format!("{text} {detail}"));
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Whom to send to, and sending.
 
 mod arguments;
+mod invoke;
 mod send;
 
 use std::sync::Arc;
 
 pub use arguments::Arguments;
+pub(crate) use invoke::{Calling, Within};
+pub use invoke::{Client, Invoking};
 pub use send::{Sending, Sent};
 
 use crate::hub::Shared;
@@ -17,6 +20,7 @@ use crate::hub::Shared;
 pub struct Clients {
     hub: Arc<Shared>,
     trace: Option<Arc<str>>,
+    calling: Option<Calling>,
 }
 
 /// Connections to send to.
@@ -38,8 +42,12 @@ enum Whom {
 }
 
 impl Clients {
-    pub(crate) const fn new(hub: Arc<Shared>, trace: Option<Arc<str>>) -> Self {
-        Self { hub, trace }
+    pub(crate) const fn new(
+        hub: Arc<Shared>,
+        trace: Option<Arc<str>>,
+        calling: Option<Calling>,
+    ) -> Self {
+        Self { hub, trace, calling }
     }
 
     /// The same, sending on behalf of this W3C `traceparent`.
@@ -58,9 +66,9 @@ impl Clients {
         self.all().except(except)
     }
 
-    /// One connection.
-    pub fn connection(&self, id: &str) -> Target {
-        self.connections([id])
+    /// One connection, which can also be asked for a result.
+    pub fn connection(&self, id: &str) -> Client {
+        Client::new(self.connections([id]), id, self.calling.clone())
     }
 
     /// These connections; each once.

@@ -111,7 +111,7 @@ impl Target {
         }
         // Connections of this node need no protocol but theirs.
         let slots = if elsewhere.is_empty() { slots(&here) } else { [true; MOST] };
-        let encoded = arguments.with(|arguments| self.encode(method, arguments, slots))?;
+        let encoded = arguments.with(|arguments| self.encode(None, method, arguments, slots))?;
         let several = kind == RouteKind::Group && elsewhere.len() > 1;
         let parcel = (!elsewhere.is_empty()).then(|| Parcel {
             kind,
@@ -144,8 +144,9 @@ impl Target {
         }
     }
 
-    fn encode(
+    pub(super) fn encode(
         &self,
+        id: Option<&str>,
         method: &str,
         arguments: &[&dyn erased_serde::Serialize],
         slots: [bool; MOST],
@@ -156,7 +157,7 @@ impl Target {
                 continue;
             }
             let payload = protocol
-                .invocation(method, arguments, self.trace.as_deref())
+                .invocation(id, method, arguments, self.trace.as_deref())
                 .map_err(|source| SendError::Encode { protocol: protocol.name(), source })?;
             encoded.push(Encoded { slot, protocol: protocol.name(), payload });
         }
@@ -174,10 +175,10 @@ struct Prepared {
 
 /// What clients of one protocol get.
 #[derive(Debug)]
-struct Encoded {
+pub(super) struct Encoded {
     slot: usize,
-    protocol: &'static str,
-    payload: Bytes,
+    pub(super) protocol: &'static str,
+    pub(super) payload: Bytes,
 }
 
 impl Prepared {
@@ -194,9 +195,9 @@ impl Prepared {
 }
 
 /// Which protocols these connections speak.
-fn slots(members: &[Arc<Member>]) -> [bool; MOST] {
+pub(super) fn slots<'a>(members: impl IntoIterator<Item = &'a Arc<Member>>) -> [bool; MOST] {
     let mut slots = [false; MOST];
-    members.iter().for_each(|member| slots[member.slot] = true);
+    members.into_iter().for_each(|member| slots[member.slot] = true);
     slots
 }
 

@@ -1,17 +1,21 @@
 use std::{
+    any::Any,
     future::Future,
     sync::{Arc, atomic::Ordering},
+    task::Context,
 };
 
 use backplane_core::{LONGEST_NAME, SubscribeError, Subscription};
 use bytes::Bytes;
 
-use super::Outbound;
+use super::{Outbound, Replies};
 use crate::{
-    ConnectionId, End, Hub, HubError, InvocationError, OpenError, Protocol, Returned, User,
+    Call, CompletionError, ConnectionId, End, Hub, HubError, InvocationError, OpenError, Protocol,
+    Reply, User,
+    clients::Within,
     hub::Shared,
-    members::Member,
-    method::{Invocation, Methods},
+    members::{Member, Running, Slot},
+    method::{Around, Methods},
 };
 
 /// What a front end opens a connection with.
@@ -23,6 +27,9 @@ pub struct Opening {
     pub user: Option<User>,
     /// What its client speaks.
     pub protocol: Arc<dyn Protocol>,
+    /// What the front end keeps of the request that the connection began with, for its extractors:
+    /// [`Invocation::request`]. Needed only where [`Hub::wants_request`].
+    pub request: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Hub {
@@ -36,15 +43,24 @@ impl Hub {
     ///
     /// Those of [`OpenError`].
     pub async fn open(&self, opening: Opening) -> Result<(Connection, Outbound), OpenError> {
-        let Opening { id, user, protocol } = opening;
+        let Opening { id, user, protocol, request } = opening;
         let hub = &self.0;
         self.authorize(user.as_ref())?;
         if id.is_empty() || id.len() > LONGEST_NAME {
             return Err(OpenError::NameTooLong);
         }
         let slot = hub.local.protocols.add(&protocol).ok_or(OpenError::TooManyProtocols)?;
-        let member = Arc::new(Member::new(id, user, protocol, slot));
-        hub.connections.insert(&member)?;
+        let member = Arc::new(Member::new(id, user, protocol, slot, request));
+        match &hub.presence {
+            Some(presence) => {
+                // Nobody makes it join anything before it is known to be open.
+                let memberships = member.memberships();
+                hub.connections.insert(&member)?;
+                presence.opened(&member);
+                drop(memberships);
+            }
+            None => hub.connections.insert(&member)?,
+        }
         hub.open.fetch_add(1, Ordering::AcqRel);
         // From here on, dropping it unregisters the connection.
         let mut connection = Connection { hub: Arc::clone(hub), member, subscription: None };
@@ -65,6 +81,17 @@ impl Hub {
         }
         Ok((connection, outbound))
     }
+}
+
+/// What a client answers to a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Completion {
+    /// A value, as [`Protocol::argument`] reads it.
+    Result(Bytes),
+    /// Its method failed, or there is none.
+    Error(Box<str>),
+    /// Its method returned nothing.
+    Nothing,
 }
 
 /// A front end's handle of an open connection.
@@ -90,47 +117,87 @@ impl Connection {
         self.member.user.as_ref()
     }
 
-    /// Runs `on_connected`; before any [`invoke`](Self::invoke).
+    /// Runs `on_connected`; before any [`call`](Self::call).
     ///
     /// # Errors
     ///
     /// What the hook failed with: the connection is to be closed with that, by way of
     /// [`disconnected`](Self::disconnected).
     pub async fn connected(&self) -> Result<(), HubError> {
-        let hook = self.hub.methods.connected.as_deref();
-        Methods::hook(hook, self.invocation(), "on_connected").await
+        Methods::hook(&self.hub, &self.member, Around::Connected, None).await
     }
 
-    /// Runs the method `target`, whose name is found without regard to case. Each argument is what
-    /// [`Protocol::argument`] reads.
+    /// Runs a method.
     ///
     /// The future owns what it needs and can be polled anywhere; several may run at once. Dropping it
-    /// drops the method where it stands.
+    /// drops the method where it stands, and dropping [`Reply::Items`] the stream: by itself that ends
+    /// when the call's token or the connection does, as [`Aborted`](crate::Aborted) has it. Pull
+    /// its items while there is [`room`](Replies::room).
     ///
     /// # Errors
     ///
     /// Those of [`InvocationError`]. A method that panics has failed, and nothing else is disturbed.
-    pub fn invoke(
+    pub fn call(
         &self,
-        target: &str,
-        arguments: Vec<Bytes>,
-        trace: Option<Arc<str>>,
-    ) -> impl Future<Output = Result<Returned, InvocationError>> + Send + 'static + use<> {
-        let hub = Arc::clone(&self.hub);
-        let target: Box<str> = target.into();
-        let invocation = self.invocation().with_arguments(arguments, trace);
+        call: Call,
+    ) -> impl Future<Output = Result<Reply, InvocationError>> + Send + 'static + use<> {
+        let (hub, member) = (Arc::clone(&self.hub), Arc::clone(&self.member));
+        // Streams and calls with uploads run beside the others.
+        let takes_place = call.streaming.is_none() && call.uploads.is_empty();
+        let slot = takes_place.then(|| Slot::new(Arc::clone(&member)));
+        let running = slot.clone().map(Running);
         async move {
+            let _running = running;
             hub.local.counters.invocations.add(1);
-            hub.methods.invoke(&target, invocation).await
+            Methods::call(&hub, member, call, Within::Method(slot)).await
         }
+    }
+
+    /// Why a call would not run, as far as can be told without reading its arguments: a front end in
+    /// which calls wait for each other can answer such a one at once.
+    #[must_use]
+    pub fn refusal(&self, call: &Call) -> Option<InvocationError> {
+        self.hub.methods.refusal(self.user(), call, &self.hub.name)
+    }
+
+    /// How many of the running calls wait for what a client answers, by way of their
+    /// [`Caller`](crate::Caller): they take no place of a limit to how many run side by side. Streams and
+    /// calls with uploads take none anyhow, and are not counted.
+    #[must_use]
+    pub fn waiting_calls(&self) -> usize {
+        self.member.yielded.count()
+    }
+
+    /// The same; whoever polls last is woken when it grows.
+    #[must_use]
+    pub fn poll_waiting_calls(&self, context: &Context<'_>) -> usize {
+        self.member.yielded.poll(context)
+    }
+
+    /// Takes what the client answers to a call with this id.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`CompletionError`]: nothing has changed then.
+    pub fn completed(&self, id: &str, completion: Completion) -> Result<(), CompletionError> {
+        let local = &self.hub.local;
+        let paid = local.owed.pay(id, &self.member, completion);
+        if paid.is_err() {
+            local.counters.stray_results.add(1);
+        }
+        paid
     }
 
     /// Queues a message of the front end's own, in order with those of the hub. It is never dropped
     /// by policy: if it does not fit, the connection ends as [`End::TooSlow`].
     pub fn reply(&self, bytes: Bytes) {
-        if self.member.queue.reply(bytes, &self.hub.local.limits) {
-            self.hub.local.closed_slow(&self.member);
-        }
+        super::replies::send(&self.hub, &self.member, bytes);
+    }
+
+    /// For replies from elsewhere.
+    #[must_use]
+    pub fn replies(&self) -> Replies {
+        Replies::new(Arc::clone(&self.hub), Arc::clone(&self.member))
     }
 
     /// Waits until the hub wants the connection closed. Cancel-safe.
@@ -144,26 +211,25 @@ impl Connection {
     /// Cancelling it drops the hook where it stands.
     pub async fn disconnected(mut self, error: Option<&str>) {
         self.unregister();
-        let hook = self.hub.methods.disconnected.as_deref();
-        let invocation = self.invocation().with_error(error);
-        if let Err(error) = Methods::hook(hook, invocation, "on_disconnected").await {
+        let hook = Methods::hook(&self.hub, &self.member, Around::Disconnected, error);
+        if let Err(error) = hook.await {
             tracing::error!(hub = %self.hub.name, %error, "on_disconnected failed");
         }
-    }
-
-    fn invocation(&self) -> Invocation {
-        Invocation::new(Arc::clone(&self.hub), Arc::clone(&self.member))
     }
 
     /// Idempotent.
     fn unregister(&mut self) {
         let (hub, member) = (&*self.hub, &*self.member);
-        hub.connections.remove(member);
         let groups = {
             let mut memberships = member.memberships();
-            memberships.closed = true;
+            let first = !std::mem::replace(&mut memberships.closed, true);
+            // Before its id is free for another.
+            if let Some(presence) = hub.presence.as_ref().filter(|_| first) {
+                presence.closed(member);
+            }
             std::mem::take(&mut memberships.groups)
         };
+        hub.connections.remove(member);
         groups.keys().for_each(|group| hub.groups.remove(group, member));
         if let Some(id) = member.user.as_ref().and_then(|user| user.id.as_ref()) {
             hub.users.remove(id, member);

@@ -4,7 +4,13 @@
 mod connection;
 mod outbound;
 mod registrar;
+mod relay;
+mod replies;
 
-pub use connection::{Connection, Opening};
+pub use connection::{Completion, Connection, Opening};
 pub use outbound::Outbound;
-pub(crate) use registrar::Registrar;
+pub use registrar::Ownership;
+pub(crate) use registrar::{Registrar, Whereabouts};
+pub use relay::{Relay, RelayAnswer, RelayRequest, Relayed};
+pub(crate) use relay::{Relays, Settle};
+pub use replies::Replies;

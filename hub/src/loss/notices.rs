@@ -44,7 +44,7 @@ impl ClientNotices {
     fn encode(&self, notice: &Notice<'_>, protocols: &Protocols) -> Message<'static> {
         let mut message = Message::new(&[]);
         for (slot, protocol) in protocols.iter().enumerate() {
-            match protocol.invocation(&self.method, &[notice], None) {
+            match protocol.invocation(None, &self.method, &[notice], None) {
                 Ok(payload) => message.add(slot, payload, false),
                 Err(error) => {
                     let protocol = protocol.name();

@@ -133,6 +133,14 @@ impl Audiences {
         drop(ended);
     }
 
+    /// The members of an audience.
+    pub(crate) fn members(&self, name: &str) -> Vec<Arc<Member>> {
+        let audience = self.shard(name).get(name).map(|present| Arc::clone(&present.audience));
+        let Some(audience) = audience else { return Vec::new() };
+        let members = audience.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.iter().map(Arc::clone).collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }

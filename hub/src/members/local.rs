@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use backplane_core::NodeId;
+use bytes::Bytes;
 
-use super::{Limits, Member, Message, Once, Pushed};
+use super::{Limits, Member, Message, Once, Owed, Pushed};
 use crate::{
     HubOptions,
     loss::Losses,
@@ -19,6 +20,7 @@ pub(crate) struct Local {
     pub(crate) counters: Counters,
     pub(crate) once: Once,
     pub(crate) limits: Limits,
+    pub(crate) owed: Owed,
     pub(crate) asking: Asking,
     pub(crate) desk: Desk,
     pub(crate) losses: Losses,
@@ -32,6 +34,7 @@ impl Local {
             counters: Counters::default(),
             once: Once::default(),
             limits: Limits::from(options),
+            owed: Owed::default(),
             asking: Asking::default(),
             desk,
             losses,
@@ -57,17 +60,31 @@ impl Local {
             if once.is_some_and(|once| !self.once.first(&member.id, once)) {
                 continue;
             }
-            match member.queue.push(payload.clone(), &self.limits) {
-                Pushed::Queued => tally.queued += 1,
-                Pushed::Dropped => tally.slow += 1,
-                Pushed::Ending => tally.ending += 1,
-                Pushed::Closed => {
-                    tally.slow += 1;
-                    self.closed_slow(member);
-                }
-            }
+            self.push_one(member, payload.clone(), &mut tally);
         }
         self.count(&tally);
+    }
+
+    /// Puts a message into the queue of one connection.
+    pub(crate) fn push(&self, member: &Member, payload: Bytes) -> Pushed {
+        let mut tally = Tally::default();
+        let pushed = self.push_one(member, payload, &mut tally);
+        self.count(&tally);
+        pushed
+    }
+
+    fn push_one(&self, member: &Member, payload: Bytes, tally: &mut Tally) -> Pushed {
+        let pushed = member.queue.push(payload, &self.limits);
+        match pushed {
+            Pushed::Queued => tally.queued += 1,
+            Pushed::Dropped => tally.slow += 1,
+            Pushed::Ending => tally.ending += 1,
+            Pushed::Closed => {
+                tally.slow += 1;
+                self.closed_slow(member);
+            }
+        }
+        pushed
     }
 
     /// A connection was ended, as it takes its messages too slowly.

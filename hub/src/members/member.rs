@@ -1,9 +1,10 @@
 use std::{
+    any::Any,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::Queue;
+use super::{Queue, Yielded};
 use crate::{ConnectionId, Protocol, User, method::ItemMap};
 
 /// One connection of this node.
@@ -13,7 +14,10 @@ pub(crate) struct Member {
     pub(crate) protocol: Arc<dyn Protocol>,
     /// The protocol's index.
     pub(crate) slot: usize,
+    /// What the front end keeps of the request that it began with.
+    pub(crate) request: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) queue: Queue,
+    pub(crate) yielded: Yielded,
     pub(crate) items: Mutex<Option<Box<ItemMap>>>,
     memberships: Mutex<Memberships>,
 }
@@ -34,13 +38,16 @@ impl Member {
         user: Option<User>,
         protocol: Arc<dyn Protocol>,
         slot: usize,
+        request: Option<Arc<dyn Any + Send + Sync>>,
     ) -> Self {
         Self {
             id,
             user,
             protocol,
             slot,
+            request,
             queue: Queue::default(),
+            yielded: Yielded::default(),
             items: Mutex::default(),
             memberships: Mutex::default(),
         }

@@ -6,7 +6,9 @@ mod local;
 mod member;
 mod message;
 mod once;
+mod owed;
 mod queue;
+mod slots;
 
 pub(crate) use audience::{Audience, Audiences};
 pub(crate) use connections::Connections;
@@ -14,5 +16,7 @@ pub(crate) use local::Local;
 pub(crate) use member::Member;
 pub(crate) use message::Message;
 pub(crate) use once::Once;
+pub(crate) use owed::{Owed, Unanswered};
 pub use queue::End;
 pub(crate) use queue::{Limits, Pushed, Queue};
+pub(crate) use slots::{Running, Slot, Yielded};

@@ -1,7 +1,7 @@
 use std::{
     collections::VecDeque,
     pin::pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
@@ -64,6 +64,8 @@ struct State {
     messages: VecDeque<Bytes>,
     bytes: usize,
     reader: Option<Waker>,
+    /// Told when there may be room, or is not to be waited for; only while somebody waits.
+    room: Option<Arc<Notify>>,
     status: Status,
     /// Nobody reads any more.
     discarded: bool,
@@ -137,6 +139,9 @@ impl Queue {
             if state.messages.is_empty() && state.messages.capacity() > KEPT {
                 state.messages = VecDeque::new();
             }
+            let room = state.room.take();
+            drop(state);
+            tell(room);
             return Poll::Ready(count);
         }
         if matches!(state.status, Status::Gone | Status::Ending(End::TooSlow)) {
@@ -164,23 +169,25 @@ impl Queue {
             discarded = std::mem::take(&mut state.messages);
             state.bytes = 0;
         }
-        let reader = state.reader.take();
+        let (reader, room) = (state.reader.take(), state.room.take());
         drop(state);
         drop(discarded);
         wake(reader);
+        tell(room);
         self.over.notify_waiters();
     }
 
     /// Nothing more comes. What waits can still be received.
     pub(crate) fn close(&self) {
-        let reader = {
+        let (reader, room) = {
             let mut state = self.state();
             if state.status != Status::Ending(End::TooSlow) {
                 state.status = Status::Gone;
             }
-            state.reader.take()
+            (state.reader.take(), state.room.take())
         };
         wake(reader);
+        tell(room);
         self.over.notify_waiters();
     }
 
@@ -190,8 +197,26 @@ impl Queue {
         state.discarded = true;
         state.bytes = 0;
         let messages = std::mem::take(&mut state.messages);
+        let room = state.room.take();
         drop(state);
         drop(messages);
+        tell(room);
+    }
+
+    /// Waits until a message of this size is within the share of replies that wait for room, or nobody
+    /// receives any more. Cancel-safe.
+    pub(crate) async fn room(&self, size: usize, limits: &Limits) {
+        loop {
+            let told = {
+                let mut state = self.state();
+                if state.status != Status::Open || state.discarded || state.shares(size, limits) {
+                    return;
+                }
+                // It is told of all that happens from here on.
+                Arc::clone(state.room.get_or_insert_default()).notified_owned()
+            };
+            told.await;
+        }
     }
 
     /// Whether the connection has ended or is to end.
@@ -232,9 +257,21 @@ impl State {
             || (self.messages.len() < limits.messages && self.bytes + size <= limits.bytes)
     }
 
+    /// Whether there is room in a quarter of the queue.
+    fn shares(&self, size: usize, limits: &Limits) -> bool {
+        self.messages.is_empty()
+            || (self.messages.len() < limits.messages / 4 && self.bytes + size <= limits.bytes / 4)
+    }
+
     fn put(&mut self, message: Bytes) {
         self.bytes += message.len();
         self.messages.push_back(message);
+    }
+}
+
+fn tell(room: Option<Arc<Notify>>) {
+    if let Some(room) = room {
+        room.notify_waiters();
     }
 }
 

@@ -2,8 +2,8 @@ use serde::de::{DeserializeOwned, Error as _};
 
 use crate::Protocol;
 
-/// Reads one raw argument as a `T`.
-pub(super) fn read<T: DeserializeOwned>(
+/// Reads one raw argument, or result, as a `T`.
+pub(crate) fn read<T: DeserializeOwned>(
     protocol: &dyn Protocol,
     raw: &[u8],
 ) -> Result<T, erased_serde::Error> {

@@ -4,53 +4,120 @@ use std::{
     fmt,
     ops::Deref,
     sync::{Arc, PoisonError},
+    vec,
 };
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 
-use super::{
-    arguments,
-    handler::{ViaArgument, ViaExtract},
+use super::{Aborted, Call, UploadReceiver, ViaArgument, ViaExtract, arguments};
+use crate::{
+    ArgumentsError, Caller, HubError, InvocationError, clients::Within, hub::Shared,
+    members::Member,
 };
-use crate::{ArgumentsError, Caller, HubError, InvocationError, hub::Shared, members::Member};
 
 /// One call of a handler: who calls, on what hub, with which arguments.
 #[derive(Debug)]
 pub struct Invocation {
     hub: Arc<Shared>,
     member: Arc<Member>,
+    target: Target,
     arguments: Vec<Bytes>,
     next: usize,
+    uploads: vec::IntoIter<UploadReceiver>,
     trace: Option<Arc<str>>,
+    /// Of a call that asks for a stream.
+    cancel: Option<CancellationToken>,
     error: Option<Arc<str>>,
+    within: Within,
+}
+
+/// What is called.
+#[derive(Debug)]
+enum Target {
+    Method(Arc<str>),
+    Hook(&'static str),
 }
 
 impl Invocation {
-    pub(crate) const fn new(hub: Arc<Shared>, member: Arc<Member>) -> Self {
-        Self { hub, member, arguments: Vec::new(), next: 0, trace: None, error: None }
+    /// Of a method.
+    pub(super) fn of_method(
+        hub: Arc<Shared>,
+        member: Arc<Member>,
+        target: Arc<str>,
+        call: Call,
+        within: Within,
+    ) -> Self {
+        Self {
+            hub,
+            member,
+            target: Target::Method(target),
+            arguments: call.arguments,
+            next: 0,
+            uploads: call.uploads.into_iter(),
+            trace: call.trace,
+            cancel: call.streaming,
+            error: None,
+            within,
+        }
     }
 
-    pub(crate) fn with_arguments(self, arguments: Vec<Bytes>, trace: Option<Arc<str>>) -> Self {
-        Self { arguments, trace, ..self }
-    }
-
-    pub(crate) fn with_error(self, error: Option<&str>) -> Self {
-        Self { error: error.map(Arc::from), ..self }
+    /// Of a hook.
+    pub(super) fn of_hook(
+        hub: Arc<Shared>,
+        member: Arc<Member>,
+        target: &'static str,
+        error: Option<&str>,
+        within: Within,
+    ) -> Self {
+        Self {
+            hub,
+            member,
+            target: Target::Hook(target),
+            arguments: Vec::new(),
+            next: 0,
+            uploads: Vec::new().into_iter(),
+            trace: None,
+            cancel: None,
+            error: error.map(Arc::from),
+            within,
+        }
     }
 
     pub(crate) fn member(&self) -> &Member {
         &self.member
     }
 
-    pub(crate) fn hub_name(&self) -> Arc<str> {
-        Arc::clone(&self.hub.name)
+    /// The name of the method, as the hub has it, or of the hook.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        match &self.target {
+            Target::Method(name) => name,
+            Target::Hook(name) => name,
+        }
+    }
+
+    /// How many arguments the client gave. Its streams are not among them.
+    #[must_use]
+    pub fn arguments(&self) -> usize {
+        self.arguments.len()
+    }
+
+    /// What a handler would get as a parameter of this type.
+    ///
+    /// # Errors
+    ///
+    /// What the extractor fails with.
+    pub fn extract<T: Extract>(&self) -> Result<T, HubError> {
+        T::extract(self)
     }
 
     /// Who calls.
     #[must_use]
     pub fn caller(&self) -> Caller {
-        Caller::new(Arc::clone(&self.hub), Arc::clone(&self.member), self.trace.clone())
+        let (hub, member) = (Arc::clone(&self.hub), Arc::clone(&self.member));
+        Caller::new(hub, member, self.trace.clone(), self.within.clone())
     }
 
     /// The hub's state of this type, if it was given any.
@@ -59,18 +126,30 @@ impl Invocation {
         self.hub.states.get()
     }
 
+    /// What the front end keeps of the request that the connection began with, if it is of this
+    /// type: for extractors of a front end, which say so by [`Needs::request`].
+    #[must_use]
+    pub fn request<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        Arc::clone(self.member.request.as_ref()?).downcast().ok()
+    }
+
     /// The W3C `traceparent` that the client sent along.
     #[must_use]
     pub const fn trace(&self) -> Option<&Arc<str>> {
         self.trace.as_ref()
     }
 
+    pub(super) fn aborted(&self) -> Aborted {
+        Aborted::new(Arc::clone(&self.member), self.cancel.clone())
+    }
+
+    /// The next upload; none where the front end gave fewer than it said.
+    pub(super) fn upload(&mut self) -> Option<UploadReceiver> {
+        self.uploads.next()
+    }
+
     pub(super) fn expect(&self, expected: usize) -> Result<(), InvocationError> {
-        let given = self.arguments.len();
-        if given == expected {
-            return Ok(());
-        }
-        Err(InvocationError::Arguments { detail: ArgumentsError::Count { given, expected } })
+        ArgumentsError::expect(self.arguments.len(), expected)
     }
 
     fn argument<T: DeserializeOwned>(&mut self) -> Result<T, InvocationError> {
@@ -83,13 +162,13 @@ impl Invocation {
     }
 }
 
-/// A parameter of a handler: an argument of the call, or an extractor.
+/// A parameter of a handler: an argument of the call, an upload, or an extractor.
 ///
-/// `M` tells the two apart, so that they can stand in any order; the compiler finds it.
+/// `M` tells these apart, so that they can stand in any order; the compiler finds it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a parameter of a hub method",
-    label = "neither an argument nor an extractor",
-    note = "an argument implements `serde::Deserialize` and borrows nothing; an extractor is `Caller`, `State<T>`, `Items`, `Aborted`, `Trace`, `Disconnect`, or implements `Extract`"
+    label = "neither an argument nor an upload nor an extractor",
+    note = "an argument implements `serde::Deserialize` and borrows nothing; an upload is `Upload<T>` of such a type; an extractor is `Caller`, `State<T>`, `Items`, `Aborted`, `Trace`, `Disconnect`, or implements `Extract`"
 )]
 pub trait FromInvocation<M>: Sized {
     /// How many arguments of the call it takes.
@@ -150,14 +229,22 @@ pub trait Extract: Sized {
 #[derive(Debug, Default)]
 pub struct Needs {
     pub(crate) arguments: usize,
+    pub(crate) uploads: usize,
     pub(crate) states: Vec<(TypeId, &'static str)>,
     pub(crate) disconnect: bool,
+    pub(crate) request: bool,
+    pub(crate) aborted: bool,
 }
 
 impl Needs {
     /// A state of this type.
     pub fn state<T: Send + Sync + 'static>(&mut self) {
         self.states.push((TypeId::of::<T>(), type_name::<T>()));
+    }
+
+    /// What the front end keeps of the request that a connection began with.
+    pub const fn request(&mut self) {
+        self.request = true;
     }
 }
 
@@ -226,29 +313,6 @@ impl Extract for Disconnect {
 
     fn needs(needs: &mut Needs) {
         needs.disconnect = true;
-    }
-}
-
-/// Tells a long call that nobody waits for it any more.
-#[derive(Debug, Clone)]
-pub struct Aborted(Arc<Member>);
-
-impl Aborted {
-    /// Whether the connection has ended, or is being ended.
-    #[must_use]
-    pub fn is_aborted(&self) -> bool {
-        self.0.queue.is_over()
-    }
-
-    /// Waits until the connection has ended, or is being ended. Cancel-safe.
-    pub async fn wait(&self) {
-        self.0.queue.over().await;
-    }
-}
-
-impl Extract for Aborted {
-    fn extract(invocation: &Invocation) -> Result<Self, HubError> {
-        Ok(Self(Arc::clone(&invocation.member)))
     }
 }
 

@@ -1,24 +1,26 @@
 use std::{fmt, future::Future, marker::PhantomData, pin::Pin};
 
-use super::{FromInvocation, Invocation, Needs, Returned};
-use crate::{HubError, InvocationError};
+use super::{FromInvocation, IntoReply, Invocation, Needs, Reply, Returning};
+use crate::InvocationError;
 
 /// A call in progress.
-pub type Answer = Pin<Box<dyn Future<Output = Result<Returned, InvocationError>> + Send>>;
+pub type Answer = Pin<Box<dyn Future<Output = Result<Reply, InvocationError>> + Send>>;
 
 /// An async function that can serve as a method or a hook.
 ///
-/// Its parameters are arguments of the call and extractors, in any mix, at most twelve. It returns
-/// something that serialises, a `Result` of such and anything that converts into [`HubError`], or
-/// nothing. Implemented for such functions and closures; `M` holds what the compiler finds out
-/// about their parameters.
+/// Its parameters are arguments of the call, [`Upload`](crate::Upload)s and extractors, in any mix, at
+/// most twelve. Where `R` is [`Returning`] it returns something that serialises, a `Result` of such and
+/// anything that converts into [`HubError`](crate::HubError), or nothing; where `R` is
+/// [`Streaming`](crate::Streaming), a [`Stream`](futures_util::Stream) of any of these, or a `Result`
+/// of such a stream. Implemented for such functions and closures; `M` holds what the compiler finds
+/// out about their parameters.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a hub method",
     label = "not an async function of arguments and extractors",
     note = "a method is an `async fn` (its future `Send`) with at most 12 parameters, in any order: arguments that implement `serde::Deserialize` and borrow nothing, and extractors such as `Caller` or `State<T>`",
-    note = "it returns a `serde::Serialize` value, a `Result` of one with an error that converts into `HubError`, or nothing"
+    note = "it returns a `serde::Serialize` value, a `Result` of one with an error that converts into `HubError`, or nothing; for `HubBuilder::stream` a `Stream` of these, or a `Result` of a stream"
 )]
-pub trait Handler<M>: Send + Sync + 'static {
+pub trait Handler<M, R = Returning>: Send + Sync + 'static {
     /// What it needs of its hub.
     fn needs(&self) -> Needs;
 
@@ -34,55 +36,18 @@ pub enum ViaArgument {}
 #[derive(Debug)]
 pub enum ViaExtract {}
 
-/// What a method may return. `M` tells values and results apart; the compiler finds it.
-#[diagnostic::on_unimplemented(
-    message = "a hub method cannot return `{Self}`",
-    note = "it returns a `serde::Serialize` value, a `Result` of one with an error that converts into `HubError`, or nothing"
-)]
-pub trait IntoReturned<M> {
-    /// The value to encode, or the failure.
-    ///
-    /// # Errors
-    ///
-    /// What the method failed with.
-    fn into_returned(self) -> Result<Returned, HubError>;
-}
-
-/// Marks a return type that is a value.
+/// Marks a parameter that is an upload.
 #[derive(Debug)]
-pub enum Plain {}
-
-/// Marks a return type that is a result.
-#[derive(Debug)]
-pub enum Fallible {}
-
-impl<T: serde::Serialize + Send + 'static> IntoReturned<Plain> for T {
-    fn into_returned(self) -> Result<Returned, HubError> {
-        Ok(Box::new(self))
-    }
-}
-
-impl<T, E> IntoReturned<Fallible> for Result<T, E>
-where
-    T: serde::Serialize + Send + 'static,
-    E: Into<HubError>,
-{
-    fn into_returned(self) -> Result<Returned, HubError> {
-        match self {
-            Ok(value) => Ok(Box::new(value)),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
+pub enum ViaUpload {}
 
 macro_rules! handlers {
     ($(($($parameter:ident $marker:ident),*),)+) => {$(
-        impl<Function, Running, Output, Kind, $($parameter, $marker,)*>
-            Handler<(Output, Kind, $($parameter, $marker,)*)> for Function
+        impl<Function, Running, Output, Kind, Returns, $($parameter, $marker,)*>
+            Handler<(Output, Kind, $($parameter, $marker,)*), Returns> for Function
         where
             Function: Fn($($parameter),*) -> Running + Send + Sync + 'static,
             Running: Future<Output = Output> + Send + 'static,
-            Output: IntoReturned<Kind>,
+            Output: IntoReply<Kind, Returns>,
             $($parameter: FromInvocation<$marker>,)*
         {
             fn needs(&self) -> Needs {
@@ -103,7 +68,7 @@ macro_rules! handlers {
                 })();
                 match running {
                     Ok(running) => Box::pin(async move {
-                        running.await.into_returned().map_err(InvocationError::Failed)
+                        running.await.into_reply().map_err(InvocationError::Failed)
                     }),
                     Err(error) => Box::pin(std::future::ready(Err(error))),
                 }
@@ -135,19 +100,19 @@ pub(crate) trait Erased: fmt::Debug + Send + Sync {
 }
 
 /// Erases a handler.
-pub(crate) fn erase<M: 'static>(handler: impl Handler<M>) -> Box<dyn Erased> {
+pub(crate) fn erase<M: 'static, R: 'static>(handler: impl Handler<M, R>) -> Box<dyn Erased> {
     Box::new(Marked(handler, PhantomData))
 }
 
-struct Marked<H, M>(H, PhantomData<fn(M)>);
+struct Marked<H, M, R>(H, PhantomData<fn(M, R)>);
 
-impl<H, M> fmt::Debug for Marked<H, M> {
+impl<H, M, R> fmt::Debug for Marked<H, M, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(std::any::type_name::<H>())
     }
 }
 
-impl<H: Handler<M>, M> Erased for Marked<H, M> {
+impl<H: Handler<M, R>, M, R> Erased for Marked<H, M, R> {
     fn needs(&self) -> Needs {
         self.0.needs()
     }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use backplane_core::{Envelope, Link, NodeId, PublishError, Topic};
+use backplane_core::{ByteSize, Envelope, Link, NodeId, PublishError, Topic};
 use bytes::Bytes;
 use tokio::{
     sync::watch,
@@ -16,9 +16,14 @@ use tokio::{
 };
 
 use super::{
-    Routed, Routing, offer,
+    Routed, Routing,
+    desk::Errand,
+    offer,
+    patience::{Patience, REPEATS, Verdict},
     question::{Letter, Outcome, Question},
+    turns::{Turn, Turns},
 };
+use crate::members::Local;
 
 /// Why a question has no outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,14 +34,37 @@ pub(crate) enum Silence {
     Unavailable(Arc<str>),
     /// The asked node has left or died.
     Gone,
+    /// The question does not fit into an envelope.
+    TooLarge { size: ByteSize, limit: ByteSize },
+    /// The backplane is closed.
+    Closed,
+}
+
+/// Whom to ask.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whom<'a> {
+    /// The node that has this connection.
+    Connection(&'a str),
+    /// The hub on this node.
+    Node(NodeId),
+}
+
+/// How long an outcome may take once the question is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// The node does it by itself, in the time that its options give.
+    OfTheNode,
+    /// A client takes part: as long as it likes. Who no longer waits for it has it undone.
+    OfAClient,
 }
 
 /// How far a question got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Progress {
     Asked,
-    Accepted(NodeId),
-    Done(Outcome),
+    /// By this node, and how often it has said so.
+    Accepted(NodeId, u32),
+    Done(NodeId, Outcome),
     /// The asked node is no more.
     Gone,
 }
@@ -46,6 +74,7 @@ enum Progress {
 pub(crate) struct Asking {
     latest: AtomicU64,
     book: Mutex<Book>,
+    pub(crate) turns: Turns,
 }
 
 #[derive(Debug, Default)]
@@ -68,16 +97,6 @@ struct Place {
 /// The most questions that wait, and the most that are remembered as given up.
 const MOST: usize = 65_536;
 
-/// A question is put this many times in the time within which it has to be accepted.
-const REPEATS: u32 = 4;
-
-/// How often a node that did not run in time starts to wait anew.
-const WINDOWS: u32 = 4;
-
-/// How often a question is put beyond that while the link is not seen to deliver: with the default
-/// times, for longer than a link takes to be declared mute.
-const DEAF: u32 = 20;
-
 impl Asking {
     /// The number of a new question.
     pub(crate) fn number(&self) -> u64 {
@@ -86,7 +105,11 @@ impl Asking {
 
     /// This node has the question. Whether it is to be told that nobody waits any more.
     pub(super) fn accepted(&self, number: u64, owner: NodeId) -> bool {
-        self.progress(number, Progress::Accepted(owner))
+        self.progress(number, |known| match known {
+            Progress::Asked => Some(Progress::Accepted(owner, 1)),
+            Progress::Accepted(_, times) => Some(Progress::Accepted(owner, times.wrapping_add(1))),
+            Progress::Done(..) | Progress::Gone => None,
+        })
     }
 
     /// A node has left or died: nobody waits for it any more.
@@ -96,8 +119,8 @@ impl Asking {
             told.send_if_modified(|known| {
                 let waits = match known {
                     Progress::Asked => *asked == Some(node),
-                    Progress::Accepted(owner) => *owner == node,
-                    Progress::Done(_) | Progress::Gone => false,
+                    Progress::Accepted(owner, _) => *owner == node,
+                    Progress::Done(..) | Progress::Gone => false,
                 };
                 if waits {
                     *known = Progress::Gone;
@@ -108,38 +131,27 @@ impl Asking {
     }
 
     /// The outcome is here. Whether the asked node is to be told that nobody waits any more.
-    pub(super) fn done(&self, number: u64, outcome: Outcome) -> bool {
-        self.progress(number, Progress::Done(outcome))
+    pub(super) fn done(&self, number: u64, owner: NodeId, outcome: Outcome) -> bool {
+        self.progress(number, |known| match known {
+            Progress::Done(..) => None,
+            _ => Some(Progress::Done(owner, outcome)),
+        })
     }
 
-    fn progress(&self, number: u64, progress: Progress) -> bool {
+    fn progress(&self, number: u64, next: impl FnOnce(&Progress) -> Option<Progress>) -> bool {
         let book = self.book();
         let Some(waiting) = book.waiting.get(&number) else {
             return book.given_up_set.contains(&number);
         };
         waiting.told.send_if_modified(|known| {
-            let newer = match known {
-                Progress::Asked => true,
-                Progress::Accepted(_) | Progress::Gone => matches!(progress, Progress::Done(_)),
-                Progress::Done(_) => false,
-            };
-            if newer {
-                *known = progress;
+            let next = next(known);
+            let newer = next.is_some();
+            if let Some(next) = next {
+                *known = next;
             }
             newer
         });
         false
-    }
-
-    fn begin(&self, asked: Option<NodeId>) -> Option<Waiting<'_>> {
-        let mut book = self.book();
-        if book.waiting.len() >= MOST {
-            return None;
-        }
-        let number = self.number();
-        let (told, progress) = watch::channel(Progress::Asked);
-        book.waiting.insert(number, Place { told, asked });
-        Some(Waiting { asking: self, number, progress })
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -147,20 +159,36 @@ impl Asking {
     }
 }
 
+impl Local {
+    fn begin(&self, number: u64, asked: Option<NodeId>, work: Work) -> Option<Waiting<'_>> {
+        let mut book = self.asking.book();
+        // Clients that never answer leave the nodes' own questions their places.
+        let most = if work == Work::OfAClient { MOST / 2 } else { MOST };
+        if book.waiting.len() >= most {
+            return None;
+        }
+        let (told, progress) = watch::channel(Progress::Asked);
+        book.waiting.insert(number, Place { told, asked });
+        Some(Waiting { local: self, number, asked, work, progress })
+    }
+}
+
 /// A question's place in the book, for as long as somebody waits.
 struct Waiting<'a> {
-    asking: &'a Asking,
+    local: &'a Local,
     number: u64,
+    asked: Option<NodeId>,
+    work: Work,
     progress: watch::Receiver<Progress>,
 }
 
 impl Waiting<'_> {
     /// Stops to wait: the outcome if it has come just now. Whoever answers later is told to undo it.
-    fn give_up(&self) -> Option<Outcome> {
-        let mut book = self.asking.book();
+    fn give_up(&self) -> Option<(NodeId, Outcome)> {
+        let mut book = self.local.asking.book();
         book.waiting.remove(&self.number);
-        if let Progress::Done(outcome) = &*self.progress.borrow() {
-            return Some(outcome.clone());
+        if let Progress::Done(owner, outcome) = &*self.progress.borrow() {
+            return Some((*owner, outcome.clone()));
         }
         book.given_up.push_back(self.number);
         book.given_up_set.insert(self.number);
@@ -175,104 +203,84 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.asking.book().waiting.remove(&self.number);
-    }
-}
-
-/// How long silence may last before it means that nobody is there.
-///
-/// It counts only while this node runs and its link is seen to deliver: the question is put again
-/// where it may be this node that did not hear.
-#[derive(Debug)]
-struct Patience {
-    put: u32,
-    windows: u32,
-    deaf: u32,
-    /// The probes of the link that had come back when the window began; 0 where there are none.
-    probes: u64,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    AskAgain,
-    Nobody,
-    /// This node would not have heard an answer.
-    Deaf,
-}
-
-impl Patience {
-    const fn new(probes: u64) -> Self {
-        Self { put: 0, windows: 1, deaf: 0, probes }
-    }
-
-    /// What to do when it is time to ask. `late` says that this node did not run in time.
-    fn judge(&mut self, late: bool, probes: u64) -> Verdict {
-        if self.put < REPEATS {
-            self.put += 1;
-            return Verdict::AskAgain;
+        if self.local.asking.book().waiting.remove(&self.number).is_none() {
+            return;
         }
-        if late {
-            self.windows += 1;
-            self.put = 1;
-            self.probes = probes;
-            return if self.windows > WINDOWS { Verdict::Deaf } else { Verdict::AskAgain };
+        // Cancelled. What a node does by itself may then be done or not.
+        if self.work == Work::OfTheNode {
+            return;
         }
-        if self.probes == 0 || probes > self.probes {
-            return Verdict::Nobody;
+        let asked = match &*self.progress.borrow() {
+            Progress::Asked => self.asked,
+            Progress::Accepted(owner, _) => Some(*owner),
+            Progress::Done(..) | Progress::Gone => return,
+        };
+        self.give_up();
+        if let Some(asked) = asked {
+            self.local.desk.bring(Errand::TellToUndo((asked, self.number)), &self.local.counters);
         }
-        self.deaf += 1;
-        if self.deaf > DEAF { Verdict::Deaf } else { Verdict::AskAgain }
     }
 }
 
 impl Routing {
-    /// Asks the node that has a connection.
-    pub(crate) async fn ask_connection(
-        &self,
-        id: &str,
-        question: Question,
-    ) -> Result<Outcome, Silence> {
-        let topic = Topic::connection(&self.hub, id);
-        if id.is_empty() || !topic.fits() {
-            return Err(Silence::Nobody);
-        }
-        self.ask(&topic, None, question).await
+    /// Asks a node for something that it does by itself, and waits for the outcome.
+    pub(crate) async fn ask(&self, whom: Whom<'_>, question: Question) -> Result<Outcome, Silence> {
+        let number = self.local.asking.number();
+        let asked = self.ask_for(whom, question, number, Work::OfTheNode, &mut None).await;
+        asked.map(|(_, outcome)| outcome)
     }
 
-    /// Asks the hub on another node.
-    pub(crate) async fn ask_node(
-        &self,
-        node: NodeId,
-        question: Question,
-    ) -> Result<Outcome, Silence> {
-        self.ask(&Topic::node(&self.hub, node), Some(node), question).await
+    /// Waits until others could be asked, and an answer could arrive.
+    pub(crate) async fn reachable(&self) -> Result<(), Arc<str>> {
+        self.can_hear(&mut self.backplane.link()).await
     }
 
-    /// Asks whoever has `topic`, and waits for the outcome.
+    /// Asks a node for something that a client takes part in, and waits for the outcome for as long
+    /// as that takes. Also tells who answered.
     ///
+    /// `turn` is over as soon as the question is accepted. Cancelling it undoes what was asked for.
+    pub(crate) async fn ask_client(
+        &self,
+        whom: Whom<'_>,
+        question: Question,
+        number: u64,
+        turn: &mut Option<Turn<'_>>,
+    ) -> Result<(NodeId, Outcome), Silence> {
+        self.ask_for(whom, question, number, Work::OfAClient, turn).await
+    }
+
     /// The asked node says at once that it has the question, and later what came of it. The
     /// question is repeated until the first of these comes, which the other side recognises by its
     /// number. Silence means that nobody is there only if this node could have heard an answer.
     ///
     /// What nodes say to each other is worthless later: it is not kept for when the link is back.
-    async fn ask(
+    async fn ask_for(
         &self,
-        topic: &Topic,
-        asked: Option<NodeId>,
+        whom: Whom<'_>,
         question: Question,
-    ) -> Result<Outcome, Silence> {
+        number: u64,
+        work: Work,
+        turn: &mut Option<Turn<'_>>,
+    ) -> Result<(NodeId, Outcome), Silence> {
+        let (topic, asked) = match whom {
+            Whom::Connection(id) => (Topic::connection(&self.hub, id), None),
+            Whom::Node(node) => (Topic::node(&self.hub, node), Some(node)),
+        };
+        if matches!(whom, Whom::Connection("")) || !topic.fits() {
+            return Err(Silence::Nobody);
+        }
         self.local.counters.requests.add(1);
         let mut link = self.backplane.link();
-        self.can_hear(&mut link).await?;
-        let Some(mut waiting) = self.local.asking.begin(asked) else {
+        self.can_hear(&mut link).await.map_err(Silence::Unavailable)?;
+        let Some(mut waiting) = self.local.begin(number, asked, work) else {
             return Err(Silence::Unavailable("too many questions wait for an answer".into()));
         };
-        let body = Letter::Ask(question, waiting.number).encode();
+        let body = Letter::Ask(question, number).encode();
         let outcome = tokio::select! {
             biased;
             // Any change of an up link is for the worse. An outcome that came before it still counts.
             _ = link.changed() => Err(Silence::Unavailable(why(&link.borrow()))),
-            outcome = self.insist(&mut waiting, topic, &body) => outcome,
+            outcome = self.insist(&mut waiting, &topic, &body, turn) => outcome,
         };
         outcome.or_else(|silence| waiting.give_up().ok_or(silence))
     }
@@ -283,19 +291,32 @@ impl Routing {
         waiting: &mut Waiting<'_>,
         topic: &Topic,
         body: &Bytes,
-    ) -> Result<Outcome, Silence> {
+        turn: &mut Option<Turn<'_>>,
+    ) -> Result<(NodeId, Outcome), Silence> {
         let step = self.answer_within / REPEATS;
         let interruptions = self.local.counters.interruptions.get();
         let mut patience = Patience::new(self.backplane.stats().probes);
         let mut next = Instant::now();
         let mut result_until = None;
+        let mut accepted = None;
         loop {
             let known = waiting.progress.borrow_and_update().clone();
             match known {
-                Progress::Done(outcome) => return Ok(outcome),
+                Progress::Done(owner, outcome) => return Ok((owner, outcome)),
                 Progress::Gone => return Err(Silence::Gone),
-                Progress::Accepted(_) if result_until.is_none() => {
-                    result_until = Some(Instant::now() + self.result_within);
+                Progress::Accepted(owner, times) if accepted != Some((owner, times)) => {
+                    *turn = None;
+                    match waiting.work {
+                        Work::OfTheNode if accepted.is_none() => {
+                            result_until = Some(Instant::now() + self.result_within);
+                        }
+                        Work::OfTheNode => {}
+                        Work::OfAClient => {
+                            patience = Patience::new(self.backplane.stats().probes);
+                            next = Instant::now() + self.answer_within;
+                        }
+                    }
+                    accepted = Some((owner, times));
                 }
                 _ => {}
             }
@@ -305,9 +326,17 @@ impl Routing {
                 return Err(Silence::Unavailable(reason.into()));
             }
             if now >= next {
-                let accepted = result_until.is_some();
-                let late = now - next > step;
-                if !accepted {
+                // While membership knows the node, it will tell of its end too.
+                let silence_counts = match (accepted, waiting.work) {
+                    (None, _) => true,
+                    (Some(_), Work::OfTheNode) => false,
+                    (Some((owner, _)), Work::OfAClient) => {
+                        owner != self.local.node
+                            && !self.backplane.members().borrow().contains(owner)
+                    }
+                };
+                if silence_counts {
+                    let late = now - next > step;
                     match patience.judge(late, self.backplane.stats().probes) {
                         Verdict::AskAgain => {}
                         // A link that stays up can lose something all the same, and says so.
@@ -317,6 +346,7 @@ impl Routing {
                             let reason = "messages of other nodes were lost meanwhile";
                             return Err(Silence::Unavailable(reason.into()));
                         }
+                        Verdict::Nobody if accepted.is_some() => return Err(Silence::Gone),
                         Verdict::Nobody => return Err(Silence::Nobody),
                         Verdict::Deaf => {
                             let reason =
@@ -325,9 +355,15 @@ impl Routing {
                         }
                     }
                 }
-                self.put(topic, body).await?;
-                // Once accepted, it is put again only in case the outcome was lost on its way.
-                next = Instant::now() + if accepted { self.answer_within } else { step };
+                match (accepted, waiting.work) {
+                    (Some((owner, _)), Work::OfAClient) => {
+                        let reminder = Letter::Remind(waiting.number).encode();
+                        self.put(&Topic::node(&self.hub, owner), &reminder).await?;
+                    }
+                    // Once accepted, it is put again only in case the outcome was lost on its way.
+                    _ => self.put(topic, body).await?,
+                }
+                next = Instant::now() + if silence_counts { step } else { self.answer_within };
             }
             let wake = result_until.map_or(next, |deadline| deadline.min(next));
             tokio::select! {
@@ -348,24 +384,26 @@ impl Routing {
         match outcome {
             // Unknown: the link says so as well, or the next repetition gets through.
             Ok(()) | Err(PublishError::Unknown) => Ok(()),
+            Err(PublishError::TooLarge { size, limit }) => Err(Silence::TooLarge { size, limit }),
+            Err(PublishError::Closed) => Err(Silence::Closed),
             Err(error) => Err(Silence::Unavailable(error.to_string().into())),
         }
     }
 
-    /// Waits until an answer could arrive: the link is up and this node's own topic routed.
-    async fn can_hear(&self, link: &mut watch::Receiver<Link>) -> Result<(), Silence> {
+    /// Waits until an answer could arrive: the link is up and this node's own topic routed. Fails with
+    /// what stands in the way.
+    async fn can_hear(&self, link: &mut watch::Receiver<Link>) -> Result<(), Arc<str>> {
         let started = link.wait_for(|link| !matches!(link, Link::Connecting));
-        let state = match tokio::time::timeout(self.answer_within, started).await {
-            Ok(Ok(state)) if state.is_up() => Ok(()),
-            Ok(Ok(state)) => Err(why(&state)),
-            Ok(Err(_)) => Err("the backplane is closed".into()),
-            Err(_) => Err("the first connection to the broker is still being made".into()),
-        };
-        state.map_err(Silence::Unavailable)?;
+        match tokio::time::timeout(self.answer_within, started).await {
+            Ok(Ok(state)) if state.is_up() => {}
+            Ok(Ok(state)) => return Err(why(&state)),
+            Ok(Err(_)) => return Err("the backplane is closed".into()),
+            Err(_) => return Err("the first connection to the broker is still being made".into()),
+        }
         match self.routed(&self.subscription).await {
             Ok(Routed::Everywhere) => Ok(()),
-            Ok(Routed::HereOnly) => Err(Silence::Unavailable(why(&link.borrow()))),
-            Err(error) => Err(Silence::Unavailable(error.to_string().into())),
+            Ok(Routed::HereOnly) => Err(why(&link.borrow())),
+            Err(error) => Err(error.to_string().into()),
         }
     }
 }
@@ -376,44 +414,5 @@ fn why(link: &Link) -> Arc<str> {
         Link::Muted { .. } => "the link to the broker delivers nothing".into(),
         Link::Closed => "the backplane is closed".into(),
         _ => "the link to the broker was interrupted".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{DEAF, Patience, REPEATS, Verdict, WINDOWS};
-
-    /// How many questions are put, and what is concluded then.
-    fn ask(mut patience: Patience, mut step: impl FnMut(u32) -> (bool, u64)) -> (u32, Verdict) {
-        let mut put = 0;
-        loop {
-            let (late, probes) = step(put);
-            match patience.judge(late, probes) {
-                Verdict::AskAgain => put += 1,
-                verdict => return (put, verdict),
-            }
-        }
-    }
-
-    #[test]
-    fn silence_counts_while_this_node_runs_and_its_link_delivers() {
-        assert_eq!(ask(Patience::new(7), |_| (false, 8)), (REPEATS, Verdict::Nobody));
-        // A backplane without probes: there is nothing to go by.
-        assert_eq!(ask(Patience::new(0), |_| (false, 0)), (REPEATS, Verdict::Nobody));
-    }
-
-    #[test]
-    fn a_link_that_is_not_seen_to_deliver_proves_nothing() {
-        let probe_after_six = ask(Patience::new(7), |put| (false, if put < 6 { 7 } else { 8 }));
-        assert_eq!(probe_after_six, (6, Verdict::Nobody));
-        assert_eq!(ask(Patience::new(7), |_| (false, 7)), (REPEATS + DEAF, Verdict::Deaf));
-    }
-
-    #[test]
-    fn a_node_that_stood_still_asks_anew() {
-        let once = ask(Patience::new(7), |put| (put == REPEATS, 8 + u64::from(put)));
-        assert_eq!(once, (2 * REPEATS, Verdict::Nobody));
-        let always = ask(Patience::new(7), |put| (true, 8 + u64::from(put)));
-        assert_eq!(always, (WINDOWS * REPEATS, Verdict::Deaf));
     }
 }

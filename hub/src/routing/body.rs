@@ -21,9 +21,7 @@ pub(super) struct Malformed;
 
 /// Encodes what clients of each protocol get.
 pub(super) fn encode(payloads: &[(&'static str, Bytes)], once: Option<u64>) -> Bytes {
-    let names: usize = payloads.iter().map(|(name, _)| name.len() + 5).sum();
-    let bytes: usize = payloads.iter().map(|(_, payload)| payload.len()).sum();
-    let mut body = Vec::with_capacity(3 + 8 + names + bytes);
+    let mut body = Vec::with_capacity(3 + 8 + size(payloads));
     body.put_u8(INVOCATION);
     match once {
         Some(once) => {
@@ -32,6 +30,23 @@ pub(super) fn encode(payloads: &[(&'static str, Bytes)], once: Option<u64>) -> B
         }
         None => body.put_u8(0),
     }
+    put_payloads(&mut body, payloads);
+    body.into()
+}
+
+/// A call in each protocol, for a question.
+pub(crate) fn payloads(payloads: &[(&'static str, Bytes)]) -> Bytes {
+    let mut body = Vec::with_capacity(1 + size(payloads));
+    put_payloads(&mut body, payloads);
+    body.into()
+}
+
+fn size(payloads: &[(&'static str, Bytes)]) -> usize {
+    payloads.iter().map(|(name, payload)| name.len() + 5 + payload.len()).sum()
+}
+
+/// Writes a call in each protocol.
+fn put_payloads(body: &mut Vec<u8>, payloads: &[(&'static str, Bytes)]) {
     // A hub speaks at most eight protocols, whose names are checked when it takes them up; payloads
     // are far below 4 GiB, as the backplane takes no larger body.
     body.put_u8(payloads.len() as u8);
@@ -41,7 +56,6 @@ pub(super) fn encode(payloads: &[(&'static str, Bytes)], once: Option<u64>) -> B
         body.put_u32_le(payload.len() as u32);
     }
     payloads.iter().for_each(|(_, payload)| body.put_slice(payload));
-    body.into()
 }
 
 /// Reads what [`encode`] wrote, after its kind: the payloads of the protocols spoken here go into
@@ -56,6 +70,35 @@ pub(super) fn decode(
     let mut head = take(&mut body, length.into())?;
     // Without a number it came by one topic only.
     let once = head.try_get_u64_le().ok();
+    read_payloads(body, |name, payload| {
+        if let Some(slot) = protocols.index_of(&name) {
+            message.add(slot, payload, borrowed);
+        }
+    })?;
+    Ok(once)
+}
+
+/// The call in the protocol of this name, out of what [`take_payloads`] has found whole.
+pub(super) fn payload_of(payloads: Bytes, protocol: &str) -> Option<Bytes> {
+    let mut found = None;
+    let read = read_payloads(payloads, |name, payload| {
+        if *name == *protocol.as_bytes() {
+            // The letter is not kept alive for as long as a client takes to read a part of it.
+            found = Some(Bytes::copy_from_slice(&payload));
+        }
+    });
+    read.ok().and(found)
+}
+
+/// Payloads without what follows them.
+pub(super) fn take_payloads(body: &Bytes) -> Result<Bytes, Malformed> {
+    let whole = body.len();
+    let rest = read_payloads(body.clone(), |_, _| {})?;
+    Ok(body.slice(..whole - rest))
+}
+
+/// Hands over what [`put_payloads`] wrote: names and payloads. Returns how many bytes follow.
+fn read_payloads(mut body: Bytes, mut read: impl FnMut(Bytes, Bytes)) -> Result<usize, Malformed> {
     let count = body.try_get_u8().map_err(|_| Malformed)?;
     let mut index = body.clone();
     for _ in 0..count {
@@ -67,12 +110,9 @@ pub(super) fn decode(
     }
     for _ in 0..count {
         let (name, length) = entry(&mut index)?;
-        let payload = take(&mut body, length)?;
-        if let Some(slot) = protocols.index_of(&name) {
-            message.add(slot, payload, borrowed);
-        }
+        read(name, take(&mut body, length)?);
     }
-    Ok(once)
+    Ok(body.len())
 }
 
 fn entry(body: &mut Bytes) -> Result<(Bytes, usize), Malformed> {

@@ -1,41 +1,52 @@
 //! The asked node's side: one task per hub that answers the questions of other nodes.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    pin::Pin,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use backplane_core::{Envelope, Members, NodeId, Topic};
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use backplane_core::{Envelope, Members, NodeId, PublishError, Topic};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, watch},
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 
 use super::{
+    cases::{Cases, Work},
     offer,
-    question::{Letter, Outcome, Question},
+    question::{Letter, Question},
 };
-use crate::{ClaimError, GroupError, Joined, hub::Shared, members::Member, stats::Counters};
+use crate::{hub::Shared, members::Member, stats::Counters};
 
 /// Who asked, and under which number.
 pub(crate) type Asker = (NodeId, u64);
 
 /// Where errands are brought. Never blocks.
 #[derive(Debug)]
-pub(crate) struct Desk(mpsc::Sender<Errand>);
+pub(crate) struct Desk {
+    errands: mpsc::Sender<Errand>,
+    /// What waits, in bytes.
+    bytes: Arc<AtomicUsize>,
+}
 
 impl Desk {
     /// A desk, and what the task that serves it reads.
     pub(crate) fn new() -> (Self, Errands) {
-        let (desk, errands) = mpsc::channel(QUEUE);
-        (Self(desk), Errands(errands))
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let bytes = Arc::default();
+        let errands = Errands { receiver, bytes: Arc::clone(&bytes) };
+        (Self { errands: sender, bytes }, errands)
     }
 
-    pub(super) fn bring(&self, errand: Errand, counters: &Counters) {
-        if self.0.try_send(errand).is_err() {
+    pub(crate) fn bring(&self, errand: Errand, counters: &Counters) {
+        let size = errand.size();
+        let waiting = self.bytes.fetch_add(size, Ordering::AcqRel);
+        if (size > 0 && waiting + size > QUEUED_BYTES) || self.errands.try_send(errand).is_err() {
+            self.bytes.fetch_sub(size, Ordering::AcqRel);
             counters.dropped_requests.add(1);
         }
     }
@@ -43,52 +54,60 @@ impl Desk {
 
 /// What waits at a desk.
 #[derive(Debug)]
-pub(crate) struct Errands(mpsc::Receiver<Errand>);
+pub(crate) struct Errands {
+    receiver: mpsc::Receiver<Errand>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Errands {
+    async fn next(&mut self) -> Option<Errand> {
+        let errand = self.receiver.recv().await?;
+        self.bytes.fetch_sub(errand.size(), Ordering::AcqRel);
+        Some(errand)
+    }
+}
 
 /// Work for the desk.
 #[derive(Debug)]
-pub(super) enum Errand {
+pub(crate) enum Errand {
     /// A question about one connection of this node.
     Connection(Asker, Arc<Member>, Question),
     /// A question to the node itself.
     Node(Asker, Question),
+    /// The asker still waits for the outcome.
+    Remind(Asker),
     /// The asker has given up: undo what was done.
     Undo(Asker),
     /// Another node answered a question that this one gave up: tell it to undo it.
     TellToUndo(Asker),
+    /// A connection that was granted to that node has ended.
+    Ended(NodeId, Box<str>),
+    /// Tell the registrar that a connection has ended that it granted to this node.
+    TellEnded(NodeId, Box<str>),
+    /// A node has left or died: it waits for nothing any more.
+    Gone(NodeId),
+}
+
+impl Errand {
+    const fn size(&self) -> usize {
+        match self {
+            Self::Connection(_, _, question) | Self::Node(_, question) => question.size(),
+            _ => 0,
+        }
+    }
 }
 
 /// The most errands that wait. What comes on top is dropped: questions are repeated.
 const QUEUE: usize = 16_384;
 
-/// The most questions in work. The others wait in the queue.
+/// The most bytes of questions that wait.
+const QUEUED_BYTES: usize = 64 << 20;
+
+/// The most questions in work that this node answers by itself. The others wait in the queue.
 const IN_WORK: usize = 16_384;
 
-/// How long an outcome is kept for a repeated question or a cancellation: far longer than anybody
-/// repeats.
-const KEPT: Duration = Duration::from_secs(30);
-
-/// The most outcomes that are kept.
-const MOST_KEPT: usize = 65_536;
-
-/// What is known of a question.
-#[derive(Debug)]
-struct Case {
-    /// `None` while it is in work.
-    outcome: Option<Outcome>,
-    undo: Option<Undo>,
-}
-
-/// How to undo what a question brought about.
-#[derive(Debug)]
-enum Undo {
-    /// A connection became a member by the join of this number.
-    Join { member: Weak<Member>, group: Box<str>, number: u64 },
-    /// A negotiated connection was granted.
-    Claim { connection: Box<str> },
-}
-
-type Work = Pin<Box<dyn Future<Output = (Asker, Outcome)> + Send>>;
+/// How often it is looked whether those who ask for what takes long still wait.
+const ROUND: Duration = Duration::from_secs(10);
 
 /// Runs until the hub and all that could bring it an errand are gone.
 pub(crate) async fn run(hub: Weak<Shared>, errands: Errands, members: watch::Receiver<Members>) {
@@ -104,26 +123,33 @@ async fn notice_absence(hub: Weak<Shared>, mut members: watch::Receiver<Members>
     while members.changed().await.is_ok() {
         let now = members.borrow_and_update().clone();
         let Some(hub) = hub.upgrade() else { return };
-        let gone = before.nodes.iter().filter(|member| !now.contains(member.node));
-        gone.for_each(|member| hub.local.asking.gone(member.node));
+        for member in before.nodes.iter().filter(|member| !now.contains(member.node)) {
+            hub.local.asking.gone(member.node);
+            hub.registrar.gone(member.node);
+            hub.local.desk.bring(Errand::Gone(member.node), &hub.local.counters);
+        }
         before = now;
     }
     // A backplane that has no news of its members.
     std::future::pending().await
 }
 
-async fn serve(hub: Weak<Shared>, errands: Errands) {
-    let Errands(mut errands) = errands;
+async fn serve(hub: Weak<Shared>, mut errands: Errands) {
     let mut cases = Cases::default();
     let mut work: FuturesUnordered<Work> = FuturesUnordered::new();
+    let mut round = Instant::now() + ROUND;
     loop {
         tokio::select! {
             biased;
-            Some((asker, outcome)) = work.next() => {
+            Some(finished) = work.next() => {
                 let Some(hub) = hub.upgrade() else { return };
-                cases.close(&hub, asker, outcome).await;
+                cases.finish(&hub, finished).await;
             }
-            errand = errands.recv(), if work.len() < IN_WORK => {
+            () = sleep_until(round), if !cases.is_empty() => {
+                round = Instant::now() + ROUND;
+                cases.go_round();
+            }
+            errand = errands.next(), if work.len() - cases.waits() < IN_WORK => {
                 let (Some(errand), Some(hub)) = (errand, hub.upgrade()) else { return };
                 if let Some(unfinished) = cases.take_on(&hub, errand).await {
                     work.push(unfinished);
@@ -133,180 +159,12 @@ async fn serve(hub: Weak<Shared>, errands: Errands) {
     }
 }
 
-#[derive(Debug, Default)]
-struct Cases {
-    by_asker: HashMap<Asker, Case>,
-    /// In the order of their coming.
-    order: VecDeque<(Instant, Asker)>,
-}
-
-impl Cases {
-    /// Does what is asked, as far as that takes no waiting, and returns the rest.
-    async fn take_on(&mut self, hub: &Arc<Shared>, errand: Errand) -> Option<Work> {
-        match errand {
-            Errand::Connection(asker, member, question) => {
-                if self.known(hub, asker).await {
-                    return None;
-                }
-                match question {
-                    Question::Join(group) => self.join(hub, asker, member, group).await,
-                    Question::Leave(group) => {
-                        hub.leave(&member, &group, None);
-                        self.close(hub, asker, Outcome::Done).await;
-                        None
-                    }
-                    // Asked of a node, not of a connection.
-                    Question::Claim(_) => None,
-                }
-            }
-            Errand::Node(asker, question) => {
-                if let Question::Claim(connection) = question
-                    && !self.known(hub, asker).await
-                {
-                    self.claim(hub, asker, connection).await;
-                }
-                None
-            }
-            Errand::Undo(asker) => {
-                let case = self.by_asker.get_mut(&asker);
-                if let Some(undo) = case.and_then(|case| case.undo.take()) {
-                    undo.run(hub, asker);
-                }
-                None
-            }
-            Errand::TellToUndo((owner, number)) => {
-                send(hub, owner, &Letter::Cancel(number)).await;
-                None
-            }
-        }
-    }
-
-    /// Whether the question was asked before; then its asker is told again how it stands.
-    async fn known(&mut self, hub: &Shared, asker: Asker) -> bool {
-        let (node, number) = asker;
-        let Some(case) = self.by_asker.get(&asker) else {
-            self.forget_old();
-            let case = Case { outcome: None, undo: None };
-            self.by_asker.insert(asker, case);
-            self.order.push_back((Instant::now(), asker));
-            hub.local.counters.answered.add(1);
-            return false;
-        };
-        let letter = match &case.outcome {
-            Some(outcome) => Letter::Result(number, outcome.clone()),
-            None => Letter::Accepted(number),
-        };
-        send(hub, node, &letter).await;
-        true
-    }
-
-    async fn join(
-        &mut self,
-        hub: &Arc<Shared>,
-        asker: Asker,
-        member: Arc<Member>,
-        group: Box<str>,
-    ) -> Option<Work> {
-        let joining = match hub.join(&member, &group) {
-            Ok(joining) => joining,
-            Err(error) => {
-                self.close(hub, asker, error.into()).await;
-                return None;
-            }
-        };
-        if joining.is_new {
-            let undo = Undo::Join {
-                member: Arc::downgrade(&member),
-                group: group.clone(),
-                number: joining.number,
-            };
-            if let Some(case) = self.by_asker.get_mut(&asker) {
-                case.undo = Some(undo);
-            }
-        }
-        let shared = Arc::clone(hub);
-        let mut work: Work = Box::pin(async move {
-            let outcome = match shared.joined(&member, &group, &joining).await {
-                Ok(Joined::HereOnly) => Outcome::DoneHereOnly,
-                Ok(_) => Outcome::Done,
-                Err(error) => error.into(),
-            };
-            (asker, outcome)
-        });
-        match (&mut work).now_or_never() {
-            Some((asker, outcome)) => {
-                self.close(hub, asker, outcome).await;
-                None
-            }
-            None => {
-                let (node, number) = asker;
-                send(hub, node, &Letter::Accepted(number)).await;
-                Some(work)
-            }
-        }
-    }
-
-    async fn claim(&mut self, hub: &Shared, asker: Asker, connection: Box<str>) {
-        let outcome = match hub.registrar.grant(&connection, asker) {
-            Ok(()) => Outcome::Done,
-            Err(ClaimError::AlreadyClaimed) => Outcome::AlreadyClaimed,
-            Err(_) => Outcome::NotAnnounced,
-        };
-        if let Some(case) = self.by_asker.get_mut(&asker)
-            && outcome == Outcome::Done
-        {
-            case.undo = Some(Undo::Claim { connection });
-        }
-        self.close(hub, asker, outcome).await;
-    }
-
-    /// Tells the asker what came of it.
-    async fn close(&mut self, hub: &Shared, asker: Asker, outcome: Outcome) {
-        let (node, number) = asker;
-        if let Some(case) = self.by_asker.get_mut(&asker) {
-            case.outcome = Some(outcome.clone());
-        }
-        send(hub, node, &Letter::Result(number, outcome)).await;
-    }
-
-    fn forget_old(&mut self) {
-        let now = Instant::now();
-        while let Some((since, asker)) = self.order.front()
-            && (now - *since > KEPT || self.order.len() >= MOST_KEPT)
-        {
-            self.by_asker.remove(asker);
-            self.order.pop_front();
-        }
-    }
-}
-
-impl Undo {
-    fn run(self, hub: &Shared, asker: Asker) {
-        match self {
-            Self::Join { member, group, number } => {
-                if let Some(member) = member.upgrade() {
-                    hub.leave(&member, &group, Some(number));
-                }
-            }
-            Self::Claim { connection } => hub.registrar.revoke(&connection, asker),
-        }
-    }
-}
-
 /// Sends a letter to the hub on `node`. If that fails its asker hears nothing, and asks again.
-async fn send(hub: &Shared, node: NodeId, letter: &Letter) {
+pub(super) async fn send(hub: &Shared, node: NodeId, letter: &Letter) -> Result<(), PublishError> {
     let envelope = Envelope::new(Topic::node(&hub.name, node), letter.encode()).transient();
-    if let Err(error) = offer(&*hub.routing.backplane, envelope).await {
+    let offered = offer(&*hub.routing.backplane, envelope).await;
+    if let Err(error) = &offered {
         tracing::debug!(hub = %hub.name, %error, "an answer to another node was not sent");
     }
-}
-
-impl From<GroupError> for Outcome {
-    fn from(error: GroupError) -> Self {
-        match error {
-            GroupError::NotFound => Self::NotFound,
-            GroupError::Refused { reason } => Self::Refused(reason),
-            other => Self::Failed(other.to_string().into()),
-        }
-    }
+    offered.map(drop)
 }

@@ -2,25 +2,31 @@
 
 mod asking;
 mod body;
+mod cases;
 mod desk;
+mod patience;
+mod presence;
 mod publish;
 mod question;
 mod sinks;
+mod turns;
 
 use std::{sync::Arc, time::Duration};
 
-use backplane_core::{Backplane, Link, Sink, SubscribeError, Subscription, Topic};
+use backplane_core::{Backplane, Link, NodeId, Sink, SubscribeError, Subscription, Topic};
 use futures_util::FutureExt;
 
 use crate::{
     HubOptions,
     members::{Audience, Connections, Local, Member},
 };
-pub(crate) use asking::{Asking, Silence};
-pub(crate) use desk::{Asker, Desk, run};
+pub(crate) use asking::{Asking, Silence, Whom};
+pub(crate) use body::payloads;
+pub(crate) use desk::{Asker, Desk, Errand, run};
+pub(crate) use presence::Gossip;
 pub(crate) use publish::Parcel;
 use publish::offer;
-pub(crate) use question::{Outcome, Question};
+pub(crate) use question::{Outcome, Page, Question};
 use sinks::{Everyone, Node, Own};
 
 /// A hub's part of a backplane.
@@ -91,6 +97,17 @@ impl Routing {
     ) -> Result<Subscription, SubscribeError> {
         let own = Own { local: Arc::clone(&self.local), member: Arc::clone(member) };
         self.backplane.subscribe(&[(Topic::connection(&self.hub, &member.id), Arc::new(own))])
+    }
+
+    /// The other nodes that are alive, as far as this one knows.
+    pub(crate) fn others(&self) -> Vec<NodeId> {
+        self.backplane.members().borrow().nodes.iter().map(|member| member.node).collect()
+    }
+
+    /// The largest answer to a question.
+    pub(crate) fn largest_answer(&self) -> usize {
+        const LARGEST: u64 = 32 * 1024;
+        self.backplane.semantics().largest_body.as_u64().min(LARGEST) as usize
     }
 
     /// Waits until the broker routes the subscription's topics, but not while the link is down.

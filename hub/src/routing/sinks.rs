@@ -86,7 +86,7 @@ impl Sink for Own {
                         question,
                     )),
                     _ => None,
-                })
+                });
             }
             Event::Gap(gap) => self.local.missed(gap, |message| {
                 self.local.deliver([&self.member], message);
@@ -111,8 +111,10 @@ impl Sink for Node {
                 let late = self.0.asking.accepted(number, origin);
                 late.then_some(Errand::TellToUndo((origin, number)))
             }
+            Letter::Remind(number) => Some(Errand::Remind((origin, number))),
+            Letter::Ended(connection) => Some(Errand::Ended(origin, connection)),
             Letter::Result(number, outcome) => {
-                let late = self.0.asking.done(number, outcome);
+                let late = self.0.asking.done(number, origin, outcome);
                 late.then_some(Errand::TellToUndo((origin, number)))
             }
         });

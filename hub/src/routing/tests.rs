@@ -1,8 +1,9 @@
+use backplane_core::{ByteSize, NodeId};
 use bytes::Bytes;
 
 use super::{
     body::{self, Malformed},
-    question::{Letter, Outcome, Question, Unreadable},
+    question::{Letter, Outcome, Page, Question, Unreadable},
 };
 use crate::{
     EncodeError, Protocol,
@@ -20,6 +21,7 @@ impl Protocol for Named {
 
     fn invocation(
         &self,
+        _: Option<&str>,
         _: &str,
         _: &[&dyn erased_serde::Serialize],
         _: Option<&str>,
@@ -109,22 +111,74 @@ fn letters_are_read_as_they_were_written() {
         Letter::Result(4, Outcome::Done),
         Letter::Result(5, Outcome::DoneHereOnly),
         Letter::Result(6, Outcome::NotFound),
-        Letter::Result(7, Outcome::AlreadyClaimed),
+        Letter::Result(7, Outcome::AlreadyClaimed(None)),
         Letter::Result(8, Outcome::NotAnnounced),
         Letter::Result(9, Outcome::Failed("no".into())),
         Letter::Result(10, Outcome::Refused("no".into())),
+        Letter::Ask(invoke(), 11),
+        Letter::Ask(Question::Relay { connection: "c".into(), body: vec![0; 70_000].into() }, 12),
+        Letter::Ask(Question::Written(12), 13),
+        Letter::Remind(14),
+        Letter::Ended("c".into()),
+        Letter::Result(15, Outcome::AlreadyClaimed(Some(NodeId::random()))),
+        Letter::Result(
+            16,
+            Outcome::Completed { protocol: "json".into(), result: vec![b'1'; 70_000].into() },
+        ),
+        Letter::Result(17, Outcome::CompletedEmpty),
+        Letter::Result(18, Outcome::ClientFailed("é".repeat(70_000).into())),
+        Letter::Result(19, Outcome::Disconnected),
+        Letter::Result(20, Outcome::TooSlow),
+        Letter::Result(21, Outcome::Relayed(Bytes::new())),
+        Letter::Result(22, Outcome::Elsewhere(NodeId::random())),
+        Letter::Result(23, Outcome::Ended),
+        Letter::Result(24, Outcome::Forgotten),
+        Letter::Result(25, Outcome::TooLarge { size: ByteSize::b(9), limit: ByteSize::b(8) }),
     ];
     for letter in letters {
         let bytes = letter.encode();
-        for end in 0..bytes.len() {
+        for end in (0..bytes.len()).filter(|end| *end < 100 || end + 100 > bytes.len()) {
             assert_eq!(Letter::decode(bytes.slice(..end)), Err(Unreadable::Malformed));
         }
         let longer = [&bytes, &b"more"[..]].concat();
         assert_eq!(Letter::decode(longer.into()).unwrap(), letter);
     }
-    assert_eq!(Letter::decode(Bytes::from_static(&[9; 20])), Err(Unreadable::UnknownKind));
+    assert_eq!(Letter::decode(Bytes::from_static(&[99; 20])), Err(Unreadable::UnknownKind));
     let from_later = Bytes::from_static(b"\x07\0\0\0\0\0\0\0\0\xff\0\0");
     assert!(matches!(Letter::decode(from_later), Ok(Letter::Result(0, Outcome::Failed(_)))));
+}
+
+fn invoke() -> Question {
+    let payloads = [("json", Bytes::from_static(b"{}")), ("pack", Bytes::from_static(b"\x90"))];
+    Question::Invoke { id: "s1".into(), payloads: body::payloads(&payloads) }
+}
+
+#[test]
+fn golden_letters() {
+    let ask = Letter::Ask(invoke(), 1).encode();
+    assert_eq!(
+        ask,
+        &b"\x08\x01\0\0\0\0\0\0\0\x02\0s1\x02\x04json\x02\0\0\0\x04pack\x01\0\0\0{}\x90"[..]
+    );
+    let relay = Question::Relay { connection: "c".into(), body: "body".into() };
+    assert_eq!(Letter::Ask(relay, 2).encode(), &b"\x09\x02\0\0\0\0\0\0\0\x01\0c\x04\0\0\0body"[..]);
+    assert_eq!(
+        Letter::Result(3, Outcome::Completed { protocol: "json".into(), result: "7".into() })
+            .encode(),
+        &b"\x07\x03\0\0\0\0\0\0\0\x07\x04\0json\x01\0\0\x007"[..]
+    );
+    // As versions that know no owner write and read it.
+    assert_eq!(
+        Letter::Result(4, Outcome::AlreadyClaimed(None)).encode(),
+        &b"\x07\x04\0\0\0\0\0\0\0\x03\0\0"[..]
+    );
+}
+
+#[test]
+fn each_client_gets_what_it_speaks() {
+    let Question::Invoke { payloads, .. } = invoke() else { unreachable!() };
+    assert_eq!(body::payload_of(payloads.clone(), "pack"), Some(Bytes::from_static(b"\x90")));
+    assert_eq!(body::payload_of(payloads, "other"), None);
 }
 
 #[test]
@@ -149,4 +203,46 @@ fn a_message_of_several_topics_comes_once_however_many_come_in_between() {
     assert!((0..1_000_000).all(|number| once.first("e", message(number))));
     assert!(!once.first("e", message(999_999)));
     assert!(once.first("e", message(0)));
+}
+
+#[test]
+fn letters_about_all_groups_are_read_as_they_were_written() {
+    let page = |names: &[&str], more| {
+        let names = names.iter().map(|name| std::sync::Arc::from(*name)).collect();
+        Outcome::Groups(Page { names, more })
+    };
+    let letters = [
+        Letter::Ask(Question::Groups(Box::default()), 1),
+        Letter::Ask(Question::Groups("é".repeat(512).into()), 2),
+        Letter::Ask(Question::LeaveAll, 3),
+        Letter::Ask(Question::AddUser("u*>.".into(), "g".repeat(1024).into()), 4),
+        Letter::Ask(Question::RemoveUser("u".into(), "g".into()), 5),
+        Letter::Result(6, page(&[], false)),
+        Letter::Result(7, page(&["a", "", "ü"], true)),
+    ];
+    for letter in letters {
+        let bytes = letter.encode();
+        for end in 0..bytes.len() {
+            assert_eq!(Letter::decode(bytes.slice(..end)), Err(Unreadable::Malformed));
+        }
+        let longer = [&bytes, &b"more"[..]].concat();
+        assert_eq!(Letter::decode(longer.into()).unwrap(), letter);
+    }
+    let add = Letter::Ask(Question::AddUser("u".into(), "g".into()), 4).encode();
+    assert_eq!(add, &b"\x12\x04\0\0\0\0\0\0\0\x01\0u\x01\0g"[..]);
+    let named = Letter::Result(7, page(&["a"], true)).encode();
+    assert_eq!(named, &b"\x07\x07\0\0\0\0\0\0\0\x20\0\0\x01\x01\0\0\0\x01\0a"[..]);
+}
+
+#[test]
+fn a_page_holds_as_many_names_as_fit_and_one_at_least() {
+    let names: Vec<std::sync::Arc<str>> = (10..99).map(|it| it.to_string().into()).collect();
+    for most in [0, 21, 22, 25, 100, 1000] {
+        let page = Page::of(names.clone(), most);
+        let length = Letter::Result(1, Outcome::Groups(page.clone())).encode().len();
+        assert!(page.names.len() == 1 || length <= most, "{length} of {most}");
+        assert!(!page.more || length + 4 > most, "{length} of {most}");
+        assert_eq!(page.more, page.names.len() < names.len());
+    }
+    assert_eq!(Page::of(Vec::new(), 1000), Page { names: Vec::new(), more: false });
 }

@@ -16,9 +16,9 @@ async fn a_connection_is_granted_once_by_its_registrar() {
     for (first, second) in [(&one, &one), (&one, &two), (&two, &one), (&two, &two)] {
         let id = ConnectionId::random();
         one.announce(&id, MINUTE);
-        soon("a claim", first.claim(&id, one.node())).await.unwrap();
+        let _owned = soon("a claim", first.claim(&id, one.node())).await.unwrap();
         let again = soon("a claim", second.claim(&id, one.node())).await;
-        assert!(matches!(again, Err(ClaimError::AlreadyClaimed)), "{again:?}");
+        assert!(matches!(again, Err(ClaimError::AlreadyClaimed { owner: Some(_) })), "{again:?}");
     }
 }
 
@@ -63,7 +63,7 @@ async fn announcements_expire() {
     hub.announce(&expired, MINUTE / 2);
     tokio::time::advance(MINUTE / 2).await;
     assert!(matches!(hub.claim(&expired, hub.node()).await, Err(ClaimError::Unknown)));
-    hub.claim(&kept, hub.node()).await.unwrap();
+    let _owned = hub.claim(&kept, hub.node()).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 //! A backplane around another one, of which a test says what it loses.
 
 use std::{
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Mutex, OnceLock, Weak},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use backplane_core::{
-    Backplane, CloseError, Envelope, Event, Flushed, Gap, Link, Members, Node, NodeId,
+    Backplane, ByteSize, CloseError, Envelope, Event, Flushed, Gap, Link, Members, Node, NodeId,
     PublishError, Semantics, Sink, Stats, SubscribeError, SubscriberOutage, Subscription, Ticket,
     Topic,
 };
@@ -21,6 +21,7 @@ pub(crate) struct Layer {
     inner: Node,
     outage: SubscriberOutage,
     sinks: Mutex<Vec<(Topic, Weak<dyn Sink>)>>,
+    largest_body: OnceLock<ByteSize>,
 }
 
 impl Layer {
@@ -28,12 +29,18 @@ impl Layer {
     pub(crate) async fn start(outage: SubscriberOutage) -> Arc<Self> {
         let inner = Medium::new().node();
         soon("the link", async { drop(inner.link().wait_for(Link::is_up).await.unwrap()) }).await;
-        Arc::new(Self { inner, outage, sinks: Mutex::default() })
+        let (sinks, largest_body) = (Mutex::default(), OnceLock::new());
+        Arc::new(Self { inner, outage, sinks, largest_body })
     }
 
     /// What a hub is built on.
     pub(crate) fn backplane(self: &Arc<Self>) -> Arc<dyn Backplane> {
         Arc::<Self>::clone(self)
+    }
+
+    /// Says that it carries no larger bodies.
+    pub(crate) fn carries(&self, largest_body: ByteSize) {
+        self.largest_body.set(largest_body).unwrap();
     }
 
     /// So many messages on a topic are lost.
@@ -65,7 +72,9 @@ impl Backplane for Layer {
     }
 
     fn semantics(&self) -> Semantics {
-        Semantics { subscriber_outage: self.outage, ..self.inner.semantics() }
+        let inner = self.inner.semantics();
+        let largest_body = self.largest_body.get().copied().unwrap_or(inner.largest_body);
+        Semantics { subscriber_outage: self.outage, largest_body, ..inner }
     }
 
     fn try_publish(&self, envelope: Envelope) -> Result<Ticket, PublishError> {

@@ -4,6 +4,7 @@
 
 mod claims;
 mod connect;
+mod filters;
 mod groups;
 mod health;
 mod hostile;
@@ -13,10 +14,16 @@ mod link;
 mod loss;
 mod methods;
 mod outbound;
+mod presence;
 mod questions;
 mod queue_of_events;
+mod relays;
+mod results;
 mod scale_out;
+mod streams;
 mod targets;
+mod uploads;
+mod user_groups;
 
 use std::sync::Arc;
 

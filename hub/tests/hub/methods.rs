@@ -9,8 +9,9 @@ use std::{
 };
 
 use backplane_hub::{
-    Aborted, ArgumentsError, Caller, Claims, ConnectionId, Disconnect, End, Extract, Hub, HubError,
-    Invocation, InvocationError, Items, Needs, Policy, State, Trace, User,
+    Aborted, ArgumentsError, Call, Caller, Claims, ConnectionId, Disconnect, End, Extract, Hub,
+    HubError, Invocation, InvocationError, Items, Needs, Opening, Policy, Reply, State, Trace,
+    User,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -86,8 +87,9 @@ async fn arguments_and_extractors_in_any_mix() {
     let returned = client.invoke("mixed", vec![json!("a"), json!(null), json!([1, 2])]).await;
     assert_eq!(returned.unwrap(), json!(["a", null, [1, 2], null]));
     let raw = [r#""a""#, "7", "[]"].map(Bytes::from).to_vec();
-    let traced = client.connection().invoke("MIXED", raw, Some("00-1-2-01".into())).await.unwrap();
-    assert_eq!(serde_json::to_value(traced).unwrap(), json!(["a", 7, [], "00-1-2-01"]));
+    let traced = Call { trace: Some("00-1-2-01".into()), ..Call::new("MIXED", raw) };
+    let Reply::Value(value) = client.call(traced).await.unwrap() else { panic!("a stream") };
+    assert_eq!(serde_json::to_value(value).unwrap(), json!(["a", 7, [], "00-1-2-01"]));
 
     let order = json!({"item": "tea", "quantity": 2});
     let returned = client.invoke("PlaceOrder", vec![order.clone()]).await;
@@ -122,7 +124,7 @@ async fn arguments_that_do_not_fit() {
         ));
     }
     let broken = vec![Bytes::from_static(b"1"), Bytes::from_static(b"{")];
-    let outcome = client.connection().invoke("sum", broken, None).await;
+    let outcome = client.call(Call::new("sum", broken)).await;
     assert!(matches!(outcome.err(), Some(InvocationError::Arguments { .. })));
     assert!(matches!(client.invoke("none", vec![]).await, Err(InvocationError::UnknownMethod)));
 }
@@ -202,7 +204,7 @@ async fn a_dropped_call_stops_where_it_stands() {
     let hub = one_hub(|hub| hub.method("Forever", pending::<()>)).await;
     let client = Client::open(&hub).await;
     let calls: Vec<_> =
-        (0..100).map(|_| client.connection().invoke("forever", vec![], None)).collect();
+        (0..100).map(|_| client.connection().call(Call::new("forever", vec![]))).collect();
     let mut calls = futures_util::future::join_all(calls.into_iter().map(Box::pin));
     assert!(futures_util::poll!(&mut calls).is_pending());
     drop(calls);
@@ -267,6 +269,7 @@ async fn policies() {
         id: ConnectionId::random(),
         user,
         protocol: Plain::new("plain"),
+        request: None,
     };
     assert!(matches!(
         hub.open(opening(None)).await,
@@ -351,14 +354,14 @@ async fn abort_ends_the_connection() {
     })
     .await;
     let mut client = Client::open(&hub).await;
-    let waiting = tokio::spawn(client.connection().invoke("wait", vec![], None));
-    client.connection().reply(r#"["plain","before",[],null]"#.into());
+    let waiting = tokio::spawn(client.connection().call(Call::new("wait", vec![])));
+    client.connection().reply(r#"["plain","before",[],null,null]"#.into());
     client.invoke("abort", vec![]).await.unwrap();
     assert_eq!(client.ended().await, End::Aborted);
     soon("the waiting call", waiting).await.unwrap().unwrap();
     hub.clients().all().send("TooLate", ()).await.unwrap();
     // What was queued before, and what the front end says last, still goes out.
-    client.connection().reply(r#"["plain","last",[],null]"#.into());
+    client.connection().reply(r#"["plain","last",[],null,null]"#.into());
     client.leave().await;
     client.expect("before", json!([])).await;
     client.expect("last", json!([])).await;
@@ -427,4 +430,38 @@ async fn what_is_wrong_with_a_description_is_told_when_it_is_built() {
     assert!(told.contains("Who") && told.contains("Shop"), "{told}");
     let told = text(describe("h").on_connected(|_: State<Shop>| async {}));
     assert!(told.contains("on_connected"), "{told}");
+}
+
+/// What a front end keeps of the request that a connection began with.
+struct Address(u16);
+
+struct Port(Option<u16>);
+
+impl Extract for Port {
+    fn extract(invocation: &Invocation) -> Result<Self, HubError> {
+        assert!(invocation.request::<String>().is_none(), "another type");
+        Ok(Self(invocation.request::<Address>().map(|address| address.0)))
+    }
+
+    fn needs(needs: &mut Needs) {
+        needs.request();
+    }
+}
+
+#[tokio::test]
+async fn extractors_of_a_front_end_see_what_it_keeps() {
+    let hub = one_hub(|hub| hub.method("Port", async |Port(port): Port| port)).await;
+    assert!(hub.wants_request());
+    for port in [Some(80), None] {
+        let request = port.map(|port| Arc::new(Address(port)) as _);
+        let protocol = Plain::new("plain");
+        let opening = Opening { id: ConnectionId::random(), user: None, protocol, request };
+        let (connection, _outbound) = hub.open(opening).await.unwrap();
+        let reply = connection.call(Call::new("Port", vec![])).await.unwrap();
+        let Reply::Value(returned) = reply else { panic!("a stream") };
+        assert_eq!(serde_json::to_value(&returned).unwrap(), json!(port));
+    }
+    // Even a hook is reason enough to keep it, and nothing else is.
+    assert!(one_hub(|hub| hub.on_connected(async |_: Port| {})).await.wants_request());
+    assert!(!one_hub(|hub| hub.method("Caller", async |_: Caller| {})).await.wants_request());
 }

@@ -19,7 +19,12 @@ async fn hub_with(options: impl FnOnce(&mut HubOptions)) -> Hub {
 }
 
 async fn open(hub: &Hub) -> (Connection, Outbound) {
-    let opening = Opening { id: ConnectionId::random(), user: None, protocol: Plain::new("plain") };
+    let opening = Opening {
+        id: ConnectionId::random(),
+        user: None,
+        protocol: Plain::new("plain"),
+        request: None,
+    };
     hub.open(opening).await.unwrap()
 }
 

@@ -19,22 +19,22 @@ use crate::{
 
 const JOIN: u8 = 2;
 const LEAVE: u8 = 3;
-const CANCEL: u8 = 5;
-const ACCEPTED: u8 = 6;
-const RESULT: u8 = 7;
+pub(crate) const CANCEL: u8 = 5;
+pub(crate) const ACCEPTED: u8 = 6;
+pub(crate) const RESULT: u8 = 7;
 
 const DONE: u8 = 0;
 
 /// A third node, without a hub.
-struct Stranger {
-    node: Arc<dyn Backplane>,
+pub(crate) struct Stranger {
+    pub(crate) node: Arc<dyn Backplane>,
     hub: String,
     letters: Events,
 }
 
 impl Stranger {
     /// One that has this connection, or none.
-    async fn with(memory: &Memory, hub: &Hub, connection: Option<&str>) -> Self {
+    pub(crate) async fn with(memory: &Memory, hub: &Hub, connection: Option<&str>) -> Self {
         let node: Arc<dyn Backplane> = Arc::new(memory.medium.node());
         node.link().wait_for(backplane_hub::Link::is_up).await.unwrap();
         let mut topics = vec![Topic::node(hub.name(), node.node())];
@@ -45,7 +45,7 @@ impl Stranger {
     }
 
     /// The next letter: its kind, its number, the rest, and who wrote it.
-    async fn next(&mut self) -> (u8, u64, Bytes, NodeId) {
+    pub(crate) async fn next(&mut self) -> (u8, u64, Bytes, NodeId) {
         loop {
             let next = soon("a letter", self.letters.next()).await;
             if let Some(Next::Event(Event::Message(envelope))) = next {
@@ -60,14 +60,14 @@ impl Stranger {
         }
     }
 
-    async fn write(&self, topic: Topic, kind: u8, number: u64, rest: &[u8]) {
+    pub(crate) async fn write(&self, topic: Topic, kind: u8, number: u64, rest: &[u8]) {
         let mut body = vec![kind];
         body.put_u64_le(number);
         body.put_slice(rest);
         self.node.publish(Envelope::new(topic, body)).await.unwrap();
     }
 
-    async fn write_to_node(&self, node: NodeId, kind: u8, number: u64, rest: &[u8]) {
+    pub(crate) async fn write_to_node(&self, node: NodeId, kind: u8, number: u64, rest: &[u8]) {
         self.write(Topic::node(&self.hub, node), kind, number, rest).await;
     }
 
@@ -249,7 +249,7 @@ async fn a_claim_that_is_withdrawn_can_be_granted_again() {
     }
     assert!(two.claim(&id, one.node()).await.is_err());
     stranger.write_to_node(one.node(), CANCEL, 1, &[]).await;
-    soon("a grant", two.claim(&id, one.node())).await.unwrap();
+    let _owned = soon("a grant", two.claim(&id, one.node())).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,7 +269,11 @@ async fn silence_proves_nothing_where_messages_were_lost_meanwhile() {
 }
 
 /// A stranger that `one` knows as a member, and that is soon missed.
-async fn known_stranger(memory: &Memory, one: &Hub, connection: Option<&str>) -> Stranger {
+pub(crate) async fn known_stranger(
+    memory: &Memory,
+    one: &Hub,
+    connection: Option<&str>,
+) -> Stranger {
     let stranger = Stranger::with(memory, one, connection).await;
     let node = stranger.node.node();
     let mut members = one.backplane().members();
@@ -277,7 +281,7 @@ async fn known_stranger(memory: &Memory, one: &Hub, connection: Option<&str>) ->
     stranger
 }
 
-fn short_lives(options: &mut NodeOptions) {
+pub(crate) fn short_lives(options: &mut NodeOptions) {
     options.dead_after = Duration::from_millis(2500);
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use backplane_hub::{
-    Backplane, Caller, ConnectionId, Hub, HubError, LONGEST_NAME, Protocol, SendError, User,
+    Backplane, Call, Caller, ConnectionId, Hub, HubError, LONGEST_NAME, Protocol, SendError, User,
 };
 use backplane_memory::Medium;
 use serde::Serialize;
@@ -55,7 +55,7 @@ async fn a_callers_own_targets() {
     }
     let raw = vec![json!("hi").to_string().into()];
     let trace = Some(Arc::from("00-aa-bb-01"));
-    caller.connection().invoke("say", raw, trace).await.unwrap();
+    caller.call(Call { trace, ..Call::new("say", raw) }).await.unwrap();
     for (client, targets) in [
         (&mut caller, &["caller", "all"][..]),
         (&mut here, &["others", "all"]),
@@ -115,6 +115,7 @@ async fn connections_share_the_bytes_of_a_message() {
             id: ConnectionId::random(),
             user: None,
             protocol: Plain::new("plain"),
+            request: None,
         };
         outbounds.push(hub.open(opening).await.unwrap());
     }
@@ -148,7 +149,7 @@ async fn sending_to_nobody_succeeds_and_costs_nothing() {
     for target in [
         clients.group(""),
         clients.user(""),
-        clients.connection(""),
+        clients.connection("").into(),
         clients.groups(none),
         clients.users(["", ""]),
         clients.connections(none),
@@ -158,7 +159,9 @@ async fn sending_to_nobody_succeeds_and_costs_nothing() {
         target.try_send("m", ()).unwrap();
     }
     assert_eq!(hub.backplane().stats().accepted, before);
-    for target in [clients.group("nobody"), clients.user("nobody"), clients.connection("nobody")] {
+    for target in
+        [clients.group("nobody"), clients.user("nobody"), clients.connection("nobody").into()]
+    {
         target.send("m", ()).await.unwrap();
         target.try_send("m", ()).unwrap();
     }
@@ -185,7 +188,7 @@ async fn what_a_send_tells() {
     let error = clients.all().send("m", &large).await.unwrap_err();
     assert!(matches!(error, SendError::TooLarge { .. }), "{error:?}");
     let long = "x".repeat(LONGEST_NAME + 1);
-    for target in [clients.group(&long), clients.user(&long), clients.connection(&long)] {
+    for target in [clients.group(&long), clients.user(&long), clients.connection(&long).into()] {
         assert!(matches!(target.send("m", ()).await, Err(SendError::NameTooLong)));
         assert!(matches!(target.try_send("m", ()), Err(SendError::NameTooLong)));
     }

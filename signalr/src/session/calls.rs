@@ -1,102 +1,122 @@
-//! What becomes of the calls of a client.
+//! What becomes of the calls of a client that return once, and what all calls are answered with.
 
-use backplane_hub::{ArgumentsError, Connection, InvocationError};
+use std::sync::Arc;
+
+use backplane_hub::{ArgumentsError, Call, Connection, InvocationError, Reply};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::{
-    json,
+    codec::Codec,
     message::{Invocation, Message, Outcome},
     texts,
 };
 
 /// A call in progress; its answer, if the client waits for one.
-pub(super) type Call = BoxFuture<'static, Option<Bytes>>;
+pub(super) type Calling = BoxFuture<'static, Option<Bytes>>;
 
-/// What is to be done with a call.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
-    /// It is served.
-    Plain,
-    /// It asks for a stream, which no method has.
-    Stream,
-    /// It sends streams, which no method takes.
-    Uploads,
+/// A call that sends no streams and asks for none.
+#[derive(Debug)]
+pub(super) struct Single {
+    id: Option<Box<str>>,
+    call: Call,
 }
 
-/// Starts a call.
-pub(super) fn start(
-    connection: &Connection,
-    invocation: Invocation,
-    kind: Kind,
-    detailed: bool,
-) -> Call {
-    match kind {
-        Kind::Plain => call(connection, invocation, detailed),
-        Kind::Stream | Kind::Uploads => refuse(connection, invocation, kind, detailed),
+impl From<Invocation> for Single {
+    fn from(invocation: Invocation) -> Self {
+        let Invocation { id, target, arguments, trace, .. } = invocation;
+        Self { id, call: Call { trace: trace.map(Arc::from), ..Call::new(target, arguments) } }
     }
 }
 
-fn call(connection: &Connection, invocation: Invocation, detailed: bool) -> Call {
-    let Invocation { id, target, arguments, trace, .. } = invocation;
-    let running = connection.invoke(&target, arguments, trace.map(Into::into));
-    Box::pin(async move {
-        let outcome = running.await;
-        if let Err(InvocationError::Failed(error)) = &outcome
+impl Single {
+    pub(super) fn start(self, connection: &Connection, answers: Answers) -> Calling {
+        let Self { id, call } = self;
+        let target = call.target.clone();
+        let running = connection.call(call);
+        Box::pin(async move { answers.outcome(id, &target, running.await) })
+    }
+
+    /// Answers a call that no method would run for, or gives it back.
+    pub(super) fn refuse(
+        self,
+        connection: &Connection,
+        answers: Answers,
+    ) -> Result<Option<Bytes>, Self> {
+        match connection.refusal(&self.call) {
+            Some(error) => Ok(answers.failure(self.id, &self.call.target, &error)),
+            None => Err(self),
+        }
+    }
+}
+
+/// How a client is answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answers {
+    pub(super) codec: Codec,
+    /// Whether the client sees what went wrong on the server.
+    pub(super) detailed: bool,
+}
+
+impl Answers {
+    /// What a call came to that returns once.
+    pub(super) fn outcome(
+        self,
+        id: Option<Box<str>>,
+        target: &str,
+        outcome: Result<Reply, InvocationError>,
+    ) -> Option<Bytes> {
+        match outcome {
+            Ok(Reply::Value(value)) => {
+                let id = id?;
+                Some(self.codec.result(&id, &*value).unwrap_or_else(|error| {
+                    tracing::error!(method = %target, %error, "a result cannot be written");
+                    let kind = self.codec.write_failure();
+                    self.error(id, texts::unwritable(target, kind, &error, self.detailed))
+                }))
+            }
+            Ok(Reply::Items(_)) => unreachable!("the hub streams only to those who ask for it"),
+            Err(error) => self.failure(id, target, &error),
+        }
+    }
+
+    /// The completion of a call that has not come to what was asked for.
+    pub(super) fn failure(
+        self,
+        id: Option<Box<str>>,
+        target: &str,
+        error: &InvocationError,
+    ) -> Option<Bytes> {
+        if let InvocationError::Failed(error) = error
             && !error.is_public()
         {
             tracing::warn!(method = %target, %error, "a call failed");
         }
-        let id = id?;
-        Some(match outcome {
-            Ok(value) => json::result(&id, &*value).unwrap_or_else(|error| {
-                tracing::error!(method = %target, %error, "a result cannot be written");
-                failed(id, texts::unwritable(&target, &error, detailed))
-            }),
-            Err(error) => failed(id, text(&target, &error, detailed)),
-        })
-    })
-}
-
-/// Refuses a call that no method serves.
-///
-/// Whether there is such a method, and whether the user may know, is for the hub to say. It is asked
-/// by a call with more arguments than any method takes, which gets just as far as that.
-fn refuse(connection: &Connection, invocation: Invocation, kind: Kind, detailed: bool) -> Call {
-    const TOO_MANY: usize = 64;
-
-    let Invocation { id, target, streams, .. } = invocation;
-    let asked = connection.invoke(&target, vec![Bytes::new(); TOO_MANY], None);
-    Box::pin(async move {
-        let outcome = asked.await;
-        let id = id?;
-        let text = match outcome {
-            Err(InvocationError::Arguments { .. }) | Ok(_) if matches!(kind, Kind::Stream) => {
-                texts::not_streaming(&target)
-            }
-            Err(InvocationError::Arguments { .. }) | Ok(_) => {
-                texts::streams(&target, streams.len(), 0)
-            }
-            Err(error) => text(&target, &error, detailed),
-        };
-        Some(failed(id, text))
-    })
-}
-
-fn text(target: &str, error: &InvocationError, detailed: bool) -> String {
-    match error {
-        InvocationError::UnknownMethod => texts::unknown_method(target),
-        InvocationError::Arguments { detail } => {
-            if let ArgumentsError::Type { index, source } = detail {
-                tracing::debug!(method = target, index, error = %source, "an argument does not fit");
-            }
-            texts::arguments(target, detail, detailed)
-        }
-        InvocationError::Unauthorized => texts::unauthorized(target),
-        InvocationError::Failed(error) => texts::failed(target, error, detailed),
+        Some(self.error(id?, self.text(target, error)))
     }
-}
 
-fn failed(id: Box<str>, text: String) -> Bytes {
-    json::write(&Message::Completion { id, outcome: Outcome::Error(text.into()) })
+    /// A completion with an error.
+    pub(super) fn error(self, id: Box<str>, text: String) -> Bytes {
+        self.codec.write(&Message::Completion { id, outcome: Outcome::Error(text.into()) })
+    }
+
+    fn text(self, target: &str, error: &InvocationError) -> String {
+        match error {
+            InvocationError::UnknownMethod => texts::unknown_method(target),
+            InvocationError::Arguments { detail } => {
+                if let ArgumentsError::Type { index, source } = detail {
+                    tracing::debug!(
+                        method = target, index, error = %source, "an argument does not fit"
+                    );
+                }
+                texts::arguments(target, detail, self.detailed)
+            }
+            InvocationError::Unauthorized => texts::unauthorized(target),
+            InvocationError::Streaming => texts::streaming(target),
+            InvocationError::NotStreaming => texts::not_streaming(target),
+            InvocationError::NotAStream => texts::not_a_stream(target),
+            InvocationError::Uploads { sent, expected } => texts::streams(target, *sent, *expected),
+            InvocationError::Failed(error) => texts::failed(target, error, self.detailed),
+        }
+    }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::Options;
+use crate::{Options, Transport};
 
 /// When a session has to do something though nothing happens.
 ///
@@ -35,11 +35,14 @@ pub(super) enum Due {
 }
 
 impl Clock {
-    pub(super) fn new(options: &Options, now: Instant) -> Self {
+    /// A client that polls needs no pings, sends none that count, and fetches what it is sent when it
+    /// likes: whether it is there is told by its polls.
+    pub(super) fn new(options: &Options, transport: Transport, now: Instant) -> Self {
+        let of = |time| if transport == Transport::LongPolling { Duration::MAX } else { time };
         Self {
-            keep_alive: options.keep_alive,
-            client_timeout: options.client_timeout,
-            send_timeout: options.send_timeout,
+            keep_alive: of(options.keep_alive),
+            client_timeout: of(options.client_timeout),
+            send_timeout: of(options.send_timeout),
             sent: now,
             writing: None,
             heard: now,
@@ -111,7 +114,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn clock(now: Instant) -> Clock {
-        Clock::new(&Options::new(), now)
+        Clock::new(&Options::new(), Transport::WebSockets, now)
     }
 
     #[test]
@@ -151,10 +154,20 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_ever_due_to_a_client_that_polls() {
+        let start = Instant::now();
+        let mut clock = Clock::new(&Options::new(), Transport::LongPolling, start);
+        clock.pinged();
+        assert_eq!(clock.due(start + 86_400 * SECOND, true), None);
+        clock.write_begins(start);
+        assert_eq!(clock.due(start + 86_400 * SECOND, true), None);
+    }
+
+    #[test]
     fn endless_times_are_no_overflow() {
         let start = Instant::now();
         let options = Options::new().keep_alive(Duration::MAX).send_timeout(Duration::MAX);
-        let mut clock = Clock::new(&options, start);
+        let mut clock = Clock::new(&options, Transport::WebSockets, start);
         assert_eq!(clock.due(start + 86_400 * SECOND, true), None);
         clock.write_begins(start);
         assert_eq!(clock.due(start + 86_400 * SECOND, true), None);

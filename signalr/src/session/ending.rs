@@ -2,7 +2,7 @@ use std::{borrow::Cow, io};
 
 use backplane_hub::{End, HubError};
 
-use crate::{json::ParseError, message::Message, texts, websocket::FrameError};
+use crate::{codec::ParseError, message::Message, texts, websocket::FrameError};
 
 /// Why a session ends.
 #[derive(Debug)]
@@ -99,11 +99,11 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json;
+    use crate::codec::Codec;
 
     fn record(ending: &Ending, detailed: bool) -> Option<String> {
         let message = ending.message(detailed)?;
-        Some(String::from_utf8(json::write(&message).to_vec()).unwrap())
+        Some(String::from_utf8(Codec::Json.write(&message).to_vec()).unwrap())
     }
 
     #[test]

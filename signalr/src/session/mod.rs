@@ -4,40 +4,43 @@ mod calls;
 mod clock;
 mod ending;
 mod inbox;
+mod running;
 mod serve;
+mod streams;
 
-use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-};
+use std::{any::Any, sync::Arc};
 
 use backplane_hub::{Connection, ConnectionId, Opening, Outbound, User};
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, future::join, stream::FuturesUnordered};
+use futures_util::{FutureExt, future::join};
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use self::{calls::Call, ending::Ending, inbox::Inbox};
+use self::{ending::Ending, inbox::Inbox, running::Running};
 use crate::{
     Options,
+    carrier::Carrier,
+    codec::Codec,
+    endpoint::Endpoint,
     handshake::{self, HandshakeError},
-    json,
-    router::Endpoint,
-    websocket::{FAILED, NORMAL, Socket},
+    request::Kept,
+    table::Registration,
+    websocket::{FAILED, NORMAL},
 };
 
 /// Who is let in.
-#[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) id: ConnectionId,
     pub(crate) user: Option<User>,
+    /// For as long as the session lives, requests may name it.
+    pub(crate) registration: Option<Registration>,
+    /// What it began with, where the hub wants it.
+    pub(crate) request: Option<Arc<Kept>>,
 }
 
 /// Serves a client until it is gone.
-pub(crate) async fn run(socket: Socket, admission: Admission) {
+pub(crate) async fn run(socket: Carrier, admission: Admission) {
     let hub = admission.endpoint.hub.name();
     let span = tracing::debug_span!("connection", hub, id = %admission.id);
     serve(socket, admission).instrument(span).await;
@@ -45,26 +48,28 @@ pub(crate) async fn run(socket: Socket, admission: Admission) {
 
 /// An idle connection keeps this future for as long as it lives, and nearly all of them are idle: what
 /// comes before and after that is boxed, and larger.
-async fn serve(socket: Socket, admission: Admission) {
+async fn serve(socket: Carrier, mut admission: Admission) {
+    let _registration = admission.registration.take();
     let endpoint = Arc::clone(&admission.endpoint);
     let options = &endpoint.options;
     let Some(mut open) = Box::pin(open(socket, admission)).await else { return };
-    let mut running = FuturesUnordered::new();
+    let mut running = Running::default();
     let ending = serve::serve(&mut open, &mut running, options).await;
     Box::pin(end(open, running, ending, options)).await;
 }
 
 /// A connection whose client and hub have agreed on it.
 struct Open {
-    socket: Socket,
+    socket: Carrier,
     inbox: Inbox,
     connection: Connection,
     outbound: Outbound,
+    codec: Codec,
 }
 
 /// Shakes hands with the client, and registers the connection.
-async fn open(mut socket: Socket, admission: Admission) -> Option<Open> {
-    let Admission { endpoint, id, user } = admission;
+async fn open(mut socket: Carrier, admission: Admission) -> Option<Open> {
+    let Admission { endpoint, id, user, request, .. } = admission;
     let options = &endpoint.options;
     let mut inbox = Inbox::new(options.largest_message);
     let shaken = match timeout(options.handshake_timeout, shake(&mut socket, &mut inbox)).await {
@@ -72,17 +77,19 @@ async fn open(mut socket: Socket, admission: Admission) -> Option<Open> {
         Err(_) => Err(Shy::Refused(HandshakeError::TooLate)),
     };
     let opened = match shaken {
-        Ok(()) => {
-            let protocol = Arc::clone(&endpoint.protocol);
-            let opening = endpoint.hub.open(Opening { id, user, protocol }).await;
-            opening.map_err(|error| Shy::Refused(HandshakeError::Open(error)))
+        Ok(codec) => {
+            let request = request.map(|request| request as Arc<dyn Any + Send + Sync>);
+            let opening = Opening { id, user, protocol: codec.protocol(), request };
+            let opened = endpoint.hub.open(opening).await;
+            let opened = opened.map(|(connection, outbound)| (codec, connection, outbound));
+            opened.map_err(|error| Shy::Refused(HandshakeError::Open(error)))
         }
         Err(shy) => Err(shy),
     };
     match opened {
-        Ok((connection, outbound)) => {
+        Ok((codec, connection, outbound)) => {
             socket.send_one(handshake::GRANTED.clone());
-            return Some(Open { socket, inbox, connection, outbound });
+            return Some(Open { socket, inbox, connection, outbound, codec });
         }
         Err(Shy::Gone) => {}
         Err(Shy::Refused(error)) => refuse(&mut socket, options, &error).await,
@@ -98,10 +105,15 @@ enum Shy {
 }
 
 /// Reads the request, and leaves what comes behind it.
-async fn shake(socket: &mut Socket, inbox: &mut Inbox) -> Result<(), Shy> {
+async fn shake(socket: &mut Carrier, inbox: &mut Inbox) -> Result<Codec, Shy> {
     loop {
         match inbox.next() {
-            Ok(Some(request)) => return handshake::read(&request).map_err(Shy::Refused),
+            Ok(Some(request)) => {
+                let codec = handshake::read(&request, socket.transport()).map_err(Shy::Refused)?;
+                inbox.speak(codec);
+                socket.set_binary(codec.is_binary());
+                return Ok(codec);
+            }
             Ok(None) => {}
             Err(_) => return Err(Shy::Refused(HandshakeError::TooLarge)),
         }
@@ -113,7 +125,7 @@ async fn shake(socket: &mut Socket, inbox: &mut Inbox) -> Result<(), Shy> {
 }
 
 /// Tells the client why there is no connection.
-async fn refuse(socket: &mut Socket, options: &Options, error: &HandshakeError) {
+async fn refuse(socket: &mut Carrier, options: &Options, error: &HandshakeError) {
     tracing::debug!(error = error as &dyn std::error::Error, "refused a handshake");
     let code = if matches!(error, HandshakeError::Open(_)) { FAILED } else { NORMAL };
     let answer = handshake::refusal(&error.text(options.detailed_errors));
@@ -121,8 +133,8 @@ async fn refuse(socket: &mut Socket, options: &Options, error: &HandshakeError) 
 }
 
 /// Ends a connection, on both sides.
-async fn end(open: Open, mut running: FuturesUnordered<Call>, ending: Ending, options: &Options) {
-    let Open { mut socket, connection, outbound, .. } = open;
+async fn end(open: Open, mut running: Running, ending: Ending, options: &Options) {
+    let Open { mut socket, connection, outbound, codec, .. } = open;
     match &ending {
         // Networks fail all the time; a client that breaks the protocol has to be mended.
         Ending::Fault(fault) if fault.is_broken_protocol() => {
@@ -130,45 +142,42 @@ async fn end(open: Open, mut running: FuturesUnordered<Call>, ending: Ending, op
         }
         ending => tracing::debug!(?ending, "closes a connection"),
     }
+    running.streams.give_up();
     // Calls that need not wait for anything are still answered.
-    while let Some(Some(answer)) = running.next().now_or_never() {
+    while let Some(Some(answer)) = running.next_answer().now_or_never() {
         answer.into_iter().for_each(|answer| connection.reply(answer));
     }
     // The others go on to their end: a client that hangs up must not leave them half done.
-    beside(&mut running, part(&mut socket, outbound, &ending, options)).await;
+    running.beside(part(&mut socket, codec, outbound, &ending, options)).await;
     let lingering = async {
         if !ending.is_cut() {
             socket.linger(options.close_timeout).await;
         }
     };
     let reason = ending.reason();
-    beside(&mut running, join(lingering, connection.disconnected(reason.as_deref()))).await;
-    while running.next().await.is_some() {}
+    running.beside(join(lingering, connection.disconnected(reason.as_deref()))).await;
+    running.finish().await;
 }
 
 /// Sends what is still queued, and the last message, if the client can get one.
-async fn part(socket: &mut Socket, mut outbound: Outbound, ending: &Ending, options: &Options) {
+async fn part(
+    socket: &mut Carrier,
+    codec: Codec,
+    mut outbound: Outbound,
+    ending: &Ending,
+    options: &Options,
+) {
     let Some(close) = ending.message(options.detailed_errors) else { return };
     let mut last = Vec::new();
     while let Some(1..) = outbound.receive(&mut last, usize::MAX).now_or_never() {}
-    last.push(json::write(&close));
+    last.push(codec.write(&close));
     finish(socket, last, NORMAL, options).await;
 }
 
-async fn finish(socket: &mut Socket, last: Vec<Bytes>, code: u16, options: &Options) {
+async fn finish(socket: &mut Carrier, last: Vec<Bytes>, code: u16, options: &Options) {
     match timeout(options.send_timeout, socket.finish(last, code)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::trace!(%error, "the last message was not sent"),
         Err(_) => tracing::debug!("the last message was not sent in time"),
     }
-}
-
-/// Awaits `future` while `running` goes on.
-async fn beside<F: Future>(running: &mut FuturesUnordered<Call>, future: F) -> F::Output {
-    let mut future = pin!(future);
-    poll_fn(|context| {
-        while let Poll::Ready(Some(_)) = running.poll_next_unpin(context) {}
-        future.as_mut().poll(context)
-    })
-    .await
 }

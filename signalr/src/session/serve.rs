@@ -1,43 +1,42 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
-use backplane_hub::{Connection, End, HubError, Outbound};
+use backplane_hub::{Completion, CompletionError, Connection, End, HubError, Outbound};
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     Open,
-    calls::{self, Call, Kind},
+    calls::{Answers, Single},
     clock::{Clock, Due},
     ending::{Ending, Fault},
     inbox::Inbox,
+    running::Running,
 };
 use crate::{
-    Options, json,
-    message::{Invocation, Message},
-    websocket::{Over, Socket, Turn},
+    Options,
+    carrier::{Carrier, Over, Turn},
+    codec::Codec,
+    message::{Invocation, Message, Outcome},
 };
 
 /// The most messages that are taken from the queue at once.
 const BATCH: usize = 64;
 
 /// Serves the client until there is a reason to end. Calls may still run then.
-pub(super) async fn serve(
-    open: &mut Open,
-    running: &mut FuturesUnordered<Call>,
-    options: &Options,
-) -> Ending {
+pub(super) async fn serve(open: &mut Open, running: &mut Running, options: &Options) -> Ending {
     let connection = &open.connection;
-    let mut clock = Clock::new(options, Instant::now());
+    let mut clock = Clock::new(options, open.socket.transport(), Instant::now());
     if open.socket.is_writing() {
         clock.write_begins(Instant::now());
     }
     let mut session = Session {
         options,
+        codec: open.codec,
         socket: &mut open.socket,
         inbox: &mut open.inbox,
         connection,
@@ -63,18 +62,26 @@ pub(super) async fn serve(
 /// anything else from its turn.
 struct Session<'a> {
     options: &'a Options,
-    socket: &'a mut Socket,
+    codec: Codec,
+    socket: &'a mut Carrier,
     inbox: &'a mut Inbox,
     connection: &'a Connection,
     outbound: &'a mut Outbound,
     /// `on_connected`, before which nothing is called.
     starting: Option<BoxFuture<'a, Result<(), HubError>>>,
-    /// The calls that run.
-    running: &'a mut FuturesUnordered<Call>,
-    /// The call that has no place among those yet: nothing behind it is looked at.
-    waiting: Option<Box<(Invocation, Kind)>>,
+    running: &'a mut Running,
+    /// What has no place yet: nothing behind it is looked at.
+    waiting: Option<Box<Waiting>>,
     clock: Clock,
     batch: Vec<Bytes>,
+}
+
+/// A message that waits for its place.
+enum Waiting {
+    /// Among the calls that run.
+    Call(Single),
+    /// Among the items of a stream that were not read yet.
+    Item { id: Box<str>, item: Bytes },
 }
 
 /// What happened in one wake.
@@ -84,8 +91,12 @@ struct Wake {
     started: Option<Result<(), HubError>>,
     answer: Option<Bytes>,
     called: bool,
+    /// An item that waited has its place.
+    placed: bool,
     turn: Option<Turn>,
     due: bool,
+    /// The call that waits can run.
+    place: bool,
 }
 
 impl Session<'_> {
@@ -130,9 +141,12 @@ impl Session<'_> {
         {
             wake.started = Some(outcome);
         }
-        if let Poll::Ready(Some(answer)) = self.running.poll_next_unpin(context) {
+        if let Poll::Ready(answer) = self.running.poll_answer(context) {
             wake.answer = answer;
             wake.called = true;
+        }
+        if let Some(Waiting::Item { id, item }) = self.waiting.as_deref() {
+            wake.placed = self.running.streams.poll_item(context, id, item).is_ready();
         }
         // Again if nothing of it can be written, or nothing wakes this when more comes.
         while !self.socket.is_writing() && self.poll_outbound(context).is_ready() {
@@ -145,7 +159,17 @@ impl Session<'_> {
             wake.turn = Some(turn);
         }
         wake.due = timer.poll(context).is_ready();
-        let happened = wake.started.is_some() || wake.called || wake.turn.is_some() || wake.due;
+        // A call that waits for what a client answers gives its place away.
+        wake.place = matches!(self.waiting.as_deref(), Some(Waiting::Call(_))) && {
+            let given_away = self.connection.poll_waiting_calls(context);
+            self.has_place(given_away)
+        };
+        let happened = wake.started.is_some()
+            || wake.called
+            || wake.placed
+            || wake.turn.is_some()
+            || wake.due
+            || wake.place;
         if happened { Poll::Ready(wake) } else { Poll::Pending }
     }
 
@@ -176,6 +200,10 @@ impl Session<'_> {
         if let Some(answer) = wake.answer {
             self.connection.reply(answer);
         }
+        if wake.placed {
+            self.waiting = None;
+            self.clock.heard(now);
+        }
         match wake.turn {
             Some(Turn::Read(piece)) => {
                 self.clock.heard(now);
@@ -192,7 +220,7 @@ impl Session<'_> {
                 Some(Due::ClientTimeout) => return Some(Ending::Fault(Fault::Timeout)),
                 Some(Due::SendTimeout) => return Some(Ending::SendTimeout),
                 Some(Due::Ping) => {
-                    self.socket.send_one(json::PING.clone());
+                    self.socket.send_one(self.codec.ping());
                     self.clock.write_begins(now);
                 }
                 None => {}
@@ -216,12 +244,12 @@ impl Session<'_> {
         if self.starting.is_some() {
             return None;
         }
-        if let Some(waiting) = self.waiting.take() {
-            let (waiting, kind) = *waiting;
-            self.call(waiting, kind);
-            if self.listens() {
-                self.clock.heard(Instant::now());
-            }
+        if self.has_place(self.connection.waiting_calls())
+            && let Some(waiting) = self.waiting.take_if(|it| matches!(**it, Waiting::Call(_)))
+            && let Waiting::Call(call) = *waiting
+        {
+            self.call(call);
+            self.clock.heard(Instant::now());
         }
         while self.listens() {
             let record = match self.inbox.next() {
@@ -232,7 +260,7 @@ impl Session<'_> {
                     return Some(Ending::Fault(Fault::TooLarge { limit }));
                 }
             };
-            match json::parse(&record) {
+            match self.codec.parse(&record) {
                 Ok(Some(message)) => {
                     if let Some(ending) = self.receive(message) {
                         return Some(ending);
@@ -248,28 +276,79 @@ impl Session<'_> {
     fn receive(&mut self, message: Message) -> Option<Ending> {
         match message {
             Message::Invocation(invocation) if invocation.streams.is_empty() => {
-                self.call(invocation, Kind::Plain);
+                self.call(invocation.into());
             }
-            Message::Invocation(invocation) => self.call(invocation, Kind::Uploads),
-            Message::StreamInvocation(invocation) => self.call(invocation, Kind::Stream),
+            Message::Invocation(invocation) => self.stream(invocation, false),
+            Message::StreamInvocation(invocation) => self.stream(invocation, true),
+            Message::CancelInvocation { id } => self.running.streams.cancel(&id),
+            Message::StreamItem { id, item } => self.item(id, item),
+            // One that is no stream's may come from a client that was late to see its end.
+            Message::Completion { id, outcome } => {
+                if !self.running.streams.finish(&id, &outcome) {
+                    self.completed(&id, outcome);
+                }
+            }
             Message::Ping => self.clock.pinged(),
             Message::Close { error, .. } => return Some(Ending::Left { error }),
-            // They refer to streams and calls that are not there: they may have just ended.
-            Message::StreamItem { .. }
-            | Message::Completion { .. }
-            | Message::CancelInvocation { .. }
-            | Message::Ack { .. }
-            | Message::Sequence { .. } => {}
+            Message::Ack { .. } | Message::Sequence { .. } => {}
         }
         None
     }
 
-    fn call(&mut self, invocation: Invocation, kind: Kind) {
-        if self.running.len() < self.options.parallel_invocations.get() {
-            let detailed = self.options.detailed_errors;
-            self.running.push(calls::start(self.connection, invocation, kind, detailed));
-        } else {
-            self.waiting = Some(Box::new((invocation, kind)));
+    /// What the client answers to a call of its methods.
+    fn completed(&self, id: &str, outcome: Outcome) {
+        let completion = match outcome {
+            Outcome::Result(result) => Completion::Result(result),
+            Outcome::Error(text) => Completion::Error(text),
+            Outcome::Nothing => Completion::Nothing,
+        };
+        match self.connection.completed(id, completion) {
+            Ok(()) => {}
+            Err(error @ CompletionError::WrongConnection { .. }) => {
+                tracing::warn!(%error, "ignored a client's result");
+            }
+            Err(error) => tracing::debug!(%error, "ignored a client's result"),
         }
+    }
+
+    /// Whether one more call may run. Those that wait for what a client answers don't count, as nothing
+    /// could be read meanwhile.
+    fn has_place(&self, given_away: usize) -> bool {
+        let running = self.running.calls.len().saturating_sub(given_away);
+        running < self.options.parallel_invocations.get()
+    }
+
+    /// Starts a call if it has a place among those that run; what cannot run needs none.
+    fn call(&mut self, call: Single) {
+        let (connection, answers) = (self.connection, self.answers());
+        if self.has_place(connection.waiting_calls()) {
+            self.running.calls.push(call.start(connection, answers));
+            return;
+        }
+        match call.refuse(connection, answers) {
+            Ok(refusal) => refusal.into_iter().for_each(|refusal| connection.reply(refusal)),
+            Err(call) => self.waiting = Some(Box::new(Waiting::Call(call))),
+        }
+    }
+
+    fn stream(&mut self, invocation: Invocation, streaming: bool) {
+        let (connection, answers) = (self.connection, self.answers());
+        let streams = &mut self.running.streams;
+        let started = streams.start(connection, invocation, streaming, answers, self.options);
+        if let Err(Some(refusal)) = started {
+            connection.reply(refusal);
+        }
+    }
+
+    fn item(&mut self, id: Box<str>, item: Bytes) {
+        // What it would wake is polled before anything is waited for.
+        let context = &mut Context::from_waker(Waker::noop());
+        if self.running.streams.poll_item(context, &id, &item).is_pending() {
+            self.waiting = Some(Box::new(Waiting::Item { id, item }));
+        }
+    }
+
+    const fn answers(&self) -> Answers {
+        Answers { codec: self.codec, detailed: self.options.detailed_errors }
     }
 }

@@ -30,6 +30,15 @@ const ID: usize = 16;
 pub(crate) struct Ticket {
     pub(crate) id: ConnectionId,
     pub(crate) registrar: NodeId,
+    /// Until when the connection may begin, in milliseconds since 1970.
+    expires: u64,
+}
+
+impl Ticket {
+    /// Whether the connection may still begin. One that has begun needs no such check.
+    pub(crate) fn check(&self, now: SystemTime) -> Result<(), TokenError> {
+        if self.expires <= milliseconds(now) { Err(TokenError::Expired) } else { Ok(()) }
+    }
 }
 
 /// Why a token is not good. Clients are told one thing for all of them.
@@ -76,13 +85,12 @@ pub(crate) fn issue(
     }
 }
 
-/// Reads a token that `user` brings to `hub`.
+/// Reads a token that `user` brings to `hub`, whether or not it is in time.
 pub(crate) fn verify(
     keys: &TokenKeys,
     hub: &str,
     user: Option<&User>,
     token: &str,
-    now: SystemTime,
 ) -> Result<Ticket, TokenError> {
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| TokenError::Malformed)?;
     let body = bytes.len().checked_sub(TAG).ok_or(TokenError::Malformed)?;
@@ -106,15 +114,12 @@ pub(crate) fn verify(
     if whose != digest(key, user) {
         return Err(TokenError::OtherUser);
     }
-    if expires <= milliseconds(now) {
-        return Err(TokenError::Expired);
-    }
     let id = if version == NegotiateVersion::Zero as u8 {
         token.into()
     } else {
         URL_SAFE_NO_PAD.encode(id).as_str().into()
     };
-    Ok(Ticket { id, registrar })
+    Ok(Ticket { id, registrar, expires })
 }
 
 /// Who a token is for. Keyed, so that a token does not help to guess the user's id.
@@ -166,8 +171,10 @@ mod tests {
     fn a_token_says_what_was_put_in() {
         let keys = keys(1);
         let (id, token) = one(&keys, None);
-        let ticket = verify(&keys, "orders", None, &token, NOW).unwrap();
-        assert_eq!(ticket, Ticket { id, registrar: NodeId::from_bytes([7; 16]) });
+        let ticket = verify(&keys, "orders", None, &token).unwrap();
+        assert_eq!((&ticket.id, ticket.registrar), (&id, NodeId::from_bytes([7; 16])));
+        assert_eq!(ticket.check(NOW + LATER - Duration::from_millis(1)), Ok(()));
+        assert_eq!(ticket.check(NOW + LATER), Err(TokenError::Expired));
         assert!(token.len() < 160, "{}", token.len());
     }
 
@@ -178,7 +185,8 @@ mod tests {
         let (id, token) =
             issue(&keys, "orders", None, NegotiateVersion::Zero, registrar, NOW + LATER);
         assert_eq!(id.as_str(), token);
-        assert_eq!(verify(&keys, "orders", None, &token, NOW), Ok(Ticket { id, registrar }));
+        let ticket = verify(&keys, "orders", None, &token).unwrap();
+        assert_eq!((ticket.id, ticket.registrar), (id, registrar));
     }
 
     #[test]
@@ -189,14 +197,10 @@ mod tests {
         for whose in users {
             let (_, token) = one(&keys, whose);
             for user in users {
-                let verified = verify(&keys, "orders", user, &token, NOW);
+                let verified = verify(&keys, "orders", user, &token);
                 assert_eq!(verified.err(), (user != whose).then_some(TokenError::OtherUser));
             }
-            assert_eq!(verify(&keys, "stock", whose, &token, NOW), Err(TokenError::OtherHub));
-            assert_eq!(
-                verify(&keys, "orders", whose, &token, NOW + LATER),
-                Err(TokenError::Expired)
-            );
+            assert_eq!(verify(&keys, "stock", whose, &token), Err(TokenError::OtherHub));
         }
     }
 
@@ -206,8 +210,7 @@ mod tests {
         let both = new.clone().with_previous(old.current.clone());
         let (_, before) = one(&old, Some(&User::new("ann")));
         let (_, after) = one(&both, Some(&User::new("ann")));
-        let verify =
-            |keys, token| verify(keys, "orders", Some(&User::new("ann")), token, NOW).err();
+        let verify = |keys, token| verify(keys, "orders", Some(&User::new("ann")), token).err();
         assert_eq!(verify(&both, &before), None);
         assert_eq!(verify(&both, &after), None);
         assert_eq!(verify(&new, &after), None);
@@ -224,7 +227,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_refused(token in ".*") {
-            prop_assert!(verify(&keys(1), "orders", None, &token, NOW).is_err());
+            prop_assert!(verify(&keys(1), "orders", None, &token).is_err());
         }
 
         #[test]
@@ -236,7 +239,7 @@ mod tests {
             bytes[at] ^= 1 << bit;
             let changed = URL_SAFE_NO_PAD.encode(bytes);
             prop_assert_eq!(
-                verify(&keys, "orders", None, &changed, NOW),
+                verify(&keys, "orders", None, &changed),
                 Err(TokenError::Forged)
             );
         }
@@ -247,7 +250,7 @@ mod tests {
             let mut signed = bytes.clone();
             signed.extend_from_slice(keys.current.sign("token", &bytes).as_ref());
             let token = URL_SAFE_NO_PAD.encode(signed);
-            prop_assert!(verify(&keys, "orders", None, &token, NOW).is_err());
+            prop_assert!(verify(&keys, "orders", None, &token).is_err());
         }
     }
 }

@@ -24,8 +24,12 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-pub(crate) use self::{decoder::FrameError, upgrade::Upgrade};
+pub(crate) use self::{
+    decoder::FrameError,
+    upgrade::{Upgrade, UpgradeError},
+};
 use self::{reader::Reader, writer::Writer};
+use crate::carrier::{Over, Turn};
 
 /// A WebSocket's close code: all is well, or the Close message before it says what is not.
 pub(crate) const NORMAL: u16 = 1000;
@@ -36,6 +40,7 @@ pub(crate) const FAILED: u16 = 1011;
 type Stream = TokioIo<Upgraded>;
 
 /// The server's end of a WebSocket.
+#[derive(Debug)]
 pub(crate) struct Socket {
     reader: Reader,
     writer: Writer,
@@ -43,31 +48,14 @@ pub(crate) struct Socket {
     closed: bool,
 }
 
-/// What happened on a socket.
-#[derive(Debug)]
-pub(crate) enum Turn {
-    /// These bytes came.
-    Read(Bytes),
-    /// The batch is written.
-    Written,
-    /// Nothing more comes.
-    Over(Over),
-}
-
-/// Why nothing more comes.
-#[derive(Debug)]
-pub(crate) enum Over {
-    /// The client closed the socket.
-    Closed,
-    /// The client sent something that is no frame.
-    Malformed(FrameError),
-    /// The connection failed.
-    Lost(io::Error),
-}
-
 impl Socket {
     fn new(stream: Stream) -> Self {
         Self { reader: Reader::new(stream), writer: Writer::default(), closed: false }
+    }
+
+    /// Sends messages as binary or as text from now on; nothing may be being written.
+    pub(crate) fn set_binary(&mut self, binary: bool) {
+        self.writer.set_binary(binary);
     }
 
     /// Whether a batch is not written yet.
@@ -78,11 +66,6 @@ impl Socket {
     /// Starts to write these messages, each a WebSocket message of its own, and empties `batch`.
     pub(crate) fn send(&mut self, batch: &mut Vec<Bytes>) {
         self.writer.start(batch);
-    }
-
-    /// Starts to write one message.
-    pub(crate) fn send_one(&mut self, message: Bytes) {
-        self.writer.start(&mut vec![message]);
     }
 
     /// Writes what is to be written and, if `read`, reads.
@@ -102,17 +85,6 @@ impl Socket {
             return Poll::Ready(Turn::Over(Over::Lost(error)));
         }
         if written { Poll::Ready(Turn::Written) } else { Poll::Pending }
-    }
-
-    /// Reads, and writes what is to be written meanwhile.
-    pub(crate) async fn read(&mut self) -> Result<Bytes, Over> {
-        loop {
-            match poll_fn(|context| self.poll_turn(context, true)).await {
-                Turn::Read(bytes) => return Ok(bytes),
-                Turn::Over(over) => return Err(over),
-                Turn::Written => {}
-            }
-        }
     }
 
     /// Writes what is left, then `last`, then the close frame.

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{
-    NORMAL, Over, Stream, Turn,
+    NORMAL, Stream,
     decoder::{Control, Decoder},
 };
+use crate::carrier::{Over, Turn};
 
 /// How much is read at once. It is on the stack: a connection from which nothing comes holds no
 /// buffer.
@@ -20,6 +21,7 @@ const AT_ONCE: usize = 16 * 1024;
 const ANSWERS: usize = 512;
 
 /// Reads what a client sends.
+#[derive(Debug)]
 pub(super) struct Reader {
     stream: Stream,
     decoder: Decoder,
@@ -29,6 +31,7 @@ pub(super) struct Reader {
     closed_with: Option<u16>,
 }
 
+#[derive(Debug)]
 enum State {
     Open,
     /// This is to be told when the data before it has been.

@@ -17,7 +17,7 @@ const GATHERED: usize = 16 * 1024;
 /// A written batch with more places than this gives its memory back.
 const KEPT: usize = 8;
 
-/// Writes messages as text frames, without copying them.
+/// Writes messages as text or binary frames, without copying them.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     /// What is being written, from `next` on.
@@ -25,6 +25,8 @@ pub(super) struct Writer {
     next: usize,
     /// How much of the frame of `next` is written.
     written: usize,
+    /// Whether messages are no text.
+    binary: bool,
     /// Frames that go between those of the batch.
     control: Vec<u8>,
 }
@@ -35,10 +37,19 @@ impl Writer {
         !self.batch.is_empty()
     }
 
+    /// Writes what is taken from now on as binary frames, or as text; nothing may wait.
+    pub(super) fn set_binary(&mut self, binary: bool) {
+        debug_assert!(!self.is_writing(), "a batch has frames of one kind");
+        self.binary = binary;
+    }
+
     /// Takes a batch, which must be empty here.
     pub(super) fn start(&mut self, batch: &mut Vec<Bytes>) {
         debug_assert!(!self.is_writing(), "one batch at a time");
         mem::swap(&mut self.batch, batch);
+        if self.binary {
+            return;
+        }
         self.batch.retain(|message| match std::str::from_utf8(message) {
             Ok(_) => true,
             // Only another node can have made it, one that means something else by this protocol.
@@ -108,7 +119,7 @@ impl Writer {
         let mut slices = [IoSlice::new(&[]); 2 * AT_ONCE];
         let mut count = 0;
         for (message, header) in messages.zip(&mut headers) {
-            *header = Header::text(message.len());
+            *header = Header::of(message.len(), self.binary);
             slices[count] = IoSlice::new(header.bytes());
             slices[count + 1] = IoSlice::new(message);
             count += 2;
@@ -131,7 +142,7 @@ impl Writer {
         count += self.written;
         self.written = 0;
         while let Some(message) = self.batch.get_mut(self.next) {
-            let length = Header::text(message.len()).bytes().len() + message.len();
+            let length = Header::of(message.len(), self.binary).bytes().len() + message.len();
             if count < length {
                 self.written = count;
                 return;
@@ -152,10 +163,10 @@ struct Header {
 }
 
 impl Header {
-    /// That of a text of so many bytes.
-    fn text(length: usize) -> Self {
+    /// That of a message of so many bytes.
+    fn of(length: usize, binary: bool) -> Self {
         let mut bytes = [0; 10];
-        bytes[0] = 0x81;
+        bytes[0] = if binary { 0x82 } else { 0x81 };
         let length = match length {
             ..126 => {
                 bytes[1] = length as u8;

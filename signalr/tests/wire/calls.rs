@@ -1,9 +1,13 @@
 use std::num::NonZeroUsize;
 
+use backplane_hub::{Filter, Filtered, HubError, Invocation, Next, Reply};
 use backplane_signalr::Options;
 use serde_json::json;
 
-use crate::{client::Client, server::Server};
+use crate::{
+    client::Client,
+    server::{Server, by_query},
+};
 
 #[tokio::test]
 async fn results_come_back() {
@@ -227,4 +231,47 @@ async fn many_calls_in_one_piece_are_answered() {
     for id in 0..900 {
         assert_eq!(client.completion(&id.to_string()).await, json!({"result": id}));
     }
+}
+
+/// Refuses whom it does not like.
+struct Moody;
+
+impl Filter for Moody {
+    fn call<'a>(&'a self, invocation: Invocation, next: Next<'a>) -> Filtered<'a> {
+        Box::pin(async move {
+            match (invocation.target(), invocation.arguments()) {
+                ("Echo", 0) => Ok(Reply::value("nothing")),
+                ("Nothing", _) => Err(HubError::client("not today").into()),
+                _ => next.run(invocation).await,
+            }
+        })
+    }
+
+    fn connected<'a>(&'a self, invocation: Invocation, next: Next<'a>) -> Filtered<'a> {
+        Box::pin(async move {
+            if invocation.caller().user().is_some() {
+                return Err(HubError::client("anonymous only").into());
+            }
+            next.run(invocation).await
+        })
+    }
+}
+
+#[tokio::test]
+async fn filters_answer_in_the_place_of_methods() {
+    let options = Options::new().authenticate(by_query);
+    let server = Server::with(options, |hub| hub.filter(Moody)).await;
+    let mut client = Client::connect(&server).await;
+    client.works().await;
+    assert_eq!(client.invoke("echo", json!([])).await, json!({"result": "nothing"}));
+    assert_eq!(client.invoke("echo", json!([1])).await, json!({"result": 1}));
+    let text =
+        "An unexpected error occurred invoking 'nothing' on the server. HubException: not today";
+    assert_eq!(client.invoke("nothing", json!([])).await, json!({"error": text}));
+
+    let mut refused = Client::request(&server, "?user=ann", &[]).await.unwrap();
+    refused.shake().await;
+    let text = "Connection closed with an error. HubException: anonymous only";
+    assert_eq!(refused.next().await, json!({"type": 7, "error": text}));
+    assert_eq!(refused.gone().await, 1000);
 }

@@ -23,8 +23,8 @@ async fn refusals_are_told_and_the_connection_ends() {
     let server = Server::start(Options::new()).await;
     let mut other = Client::connect(&server).await;
     assert_eq!(
-        refused(&server, "{\"protocol\":\"messagepack\",\"version\":1}\u{1e}").await,
-        r#"{"error":"The protocol 'messagepack' is not supported."}"#
+        refused(&server, "{\"protocol\":\"blazorpack\",\"version\":1}\u{1e}").await,
+        r#"{"error":"The protocol 'blazorpack' is not supported."}"#
     );
     assert_eq!(
         refused(&server, "{\"protocol\":\"json\",\"version\":3}\u{1e}").await,

@@ -53,7 +53,12 @@ impl Probe {
         told.expect("a handler tells something in time").expect("the probe lives")
     }
 
-    async fn tell(&self, event: impl Into<String>) {
+    /// Waits until one more may go on.
+    pub(crate) async fn pass(&self) {
+        self.gate.acquire().await.expect("the gate is never closed").forget();
+    }
+
+    pub(crate) async fn tell(&self, event: impl Into<String>) {
         self.events.send(event.into()).await.expect("the test listens");
     }
 }
@@ -127,6 +132,7 @@ fn hub(medium: &Medium, probe: Probe) -> HubBuilder {
         .method("Block", block)
         .method("Abort", async |caller: Caller| caller.abort())
         .method("SendBack", send_back)
+        .method("Ask", ask)
         .method_with("Secret", async || "secret", Policy::claim("role", "admin"))
         .on_disconnected(disconnected)
 }
@@ -138,7 +144,7 @@ async fn panic(text: String) {
 /// Tells that it has begun, and goes on when it is released.
 async fn block(name: String, State(probe): State<Probe>) -> String {
     probe.tell(format!("{name} begins")).await;
-    probe.gate.acquire().await.expect("the gate is never closed").forget();
+    probe.pass().await;
     probe.tell(format!("{name} ends")).await;
     name
 }
@@ -146,6 +152,11 @@ async fn block(name: String, State(probe): State<Probe>) -> String {
 async fn send_back(text: String, caller: Caller) -> Result<usize, HubError> {
     caller.clients().caller().send("Message", (&text,)).await?;
     Ok(text.len())
+}
+
+/// What the caller's client answers.
+async fn ask(caller: Caller, what: String) -> Result<Value, HubError> {
+    Ok(caller.clients().caller().invoke("Question", (&what,)).await?)
 }
 
 async fn disconnected(caller: Caller, disconnect: Disconnect, State(probe): State<Probe>) {

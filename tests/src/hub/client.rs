@@ -10,7 +10,8 @@ use std::{
 };
 
 use backplane_hub::{
-    Connection, ConnectionId, EncodeError, End, Hub, Opening, Outbound, Protocol, User,
+    Call, Completion, CompletionError, Connection, ConnectionId, EncodeError, End, Hub,
+    InvocationError, Opening, Outbound, Protocol, Reply, User,
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -36,7 +37,7 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool + Send + Sync) {
     .await;
 }
 
-/// A client protocol for tests: one JSON array, `[protocol, target, arguments, trace]`.
+/// A client protocol for tests: one JSON array, `[protocol, target, arguments, trace, id]`.
 #[derive(Debug)]
 pub struct Plain {
     name: &'static str,
@@ -59,6 +60,7 @@ impl Protocol for Plain {
 
     fn invocation(
         &self,
+        id: Option<&str>,
         target: &str,
         arguments: &[&dyn erased_serde::Serialize],
         trace: Option<&str>,
@@ -66,7 +68,7 @@ impl Protocol for Plain {
         self.encoded.fetch_add(1, Ordering::Relaxed);
         let values: Result<Vec<Value>, _> = arguments.iter().map(serde_json::to_value).collect();
         let values = values.map_err(EncodeError::new)?;
-        Ok(json!([self.name, target, values, trace]).to_string().into())
+        Ok(json!([self.name, target, values, trace, id]).to_string().into())
     }
 
     fn argument(
@@ -88,6 +90,8 @@ pub struct Told {
     pub target: String,
     pub arguments: Vec<Value>,
     pub trace: Option<String>,
+    /// What an answer refers to, where one is wanted.
+    pub id: Option<String>,
 }
 
 impl fmt::Debug for Told {
@@ -98,8 +102,8 @@ impl fmt::Debug for Told {
 
 impl Told {
     fn read(bytes: &Bytes) -> Self {
-        let (protocol, target, arguments, trace) = serde_json::from_slice(bytes).unwrap();
-        Self { protocol, target, arguments, trace }
+        let (protocol, target, arguments, trace, id) = serde_json::from_slice(bytes).unwrap();
+        Self { protocol, target, arguments, trace, id }
     }
 }
 
@@ -113,6 +117,12 @@ pub struct Client {
     connection: Option<Connection>,
     outbound: Option<Outbound>,
     waiting: VecDeque<Bytes>,
+}
+
+/// A call with these arguments.
+#[must_use]
+pub fn call(target: &str, arguments: &[Value]) -> Call {
+    Call::new(target, arguments.iter().map(|argument| argument.to_string().into()).collect())
 }
 
 static FENCES: AtomicU64 = AtomicU64::new(0);
@@ -136,7 +146,7 @@ impl Client {
         user: Option<User>,
         protocol: Arc<dyn Protocol>,
     ) -> Self {
-        let opening = Opening { id: id.clone(), user, protocol };
+        let opening = Opening { id: id.clone(), user, protocol, request: None };
         let (connection, outbound) = soon("opening", hub.open(opening)).await.unwrap();
         Self {
             id,
@@ -177,6 +187,12 @@ impl Client {
         self.waiting.pop_front()
     }
 
+    /// Whether a message has come that was not taken.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Takes the next message, which must be this.
     pub async fn expect(&mut self, target: &str, arguments: Value) {
         let told = self.next().await.expect("a message");
@@ -198,10 +214,26 @@ impl Client {
         &self,
         target: &str,
         arguments: Vec<Value>,
-    ) -> Result<Value, backplane_hub::InvocationError> {
-        let raw = arguments.iter().map(|argument| argument.to_string().into()).collect();
-        let returned = soon(target, self.connection().invoke(target, raw, None)).await?;
-        Ok(serde_json::to_value(returned).unwrap())
+    ) -> Result<Value, InvocationError> {
+        match self.call(call(target, &arguments)).await? {
+            Reply::Value(value) => Ok(serde_json::to_value(value).unwrap()),
+            Reply::Items(_) => panic!("{target} returned a stream"),
+        }
+    }
+
+    /// Makes a call.
+    pub async fn call(&self, call: Call) -> Result<Reply, InvocationError> {
+        soon("a call", self.connection().call(call)).await
+    }
+
+    /// Answers a call with a value.
+    pub fn returns(&self, call: &Told, value: &Value) -> Result<(), CompletionError> {
+        self.completes(call, Completion::Result(value.to_string().into()))
+    }
+
+    /// Answers a call.
+    pub fn completes(&self, call: &Told, completion: Completion) -> Result<(), CompletionError> {
+        self.connection().completed(call.id.as_deref().unwrap(), completion)
     }
 
     /// Waits until the hub wants the connection closed, and says why.

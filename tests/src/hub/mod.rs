@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a scenario fails by panicking, as a test does")]
 
 mod client;
+mod results;
 
 use std::{
     sync::{
@@ -17,7 +18,8 @@ use std::{
 use backplane_hub::{Backplane, ConnectionId, GroupError, Hub, Joined, User};
 use serde_json::json;
 
-pub use client::{Client, Plain, soon, until};
+pub use client::{Client, Plain, call, soon, until};
+pub use results::*;
 
 /// Nodes that are connected.
 pub trait HubFixture: Send + Sync {
@@ -36,8 +38,8 @@ pub fn two_hubs(fixture: &dyn HubFixture) -> (Hub, Hub) {
     (one, two)
 }
 
-async fn hello(target: backplane_hub::Target) {
-    soon("a send", target.send("Hello", ("World",))).await.unwrap();
+async fn hello(target: impl Into<backplane_hub::Target>) {
+    soon("a send", target.into().send("Hello", ("World",))).await.unwrap();
 }
 
 async fn expect_hello(client: &mut Client) {
@@ -388,7 +390,8 @@ pub async fn hubs_do_not_hear_each_other(fixture: &dyn HubFixture) {
         hub.groups().add(&client.id, "g").await.unwrap();
     }
     let clients = one.clients();
-    for target in [clients.all(), clients.group("g"), clients.user("u"), clients.connection(&id)] {
+    let own = clients.connection(&id).into();
+    for target in [clients.all(), clients.group("g"), clients.user("u"), own] {
         hello(target).await;
         expect_hello(&mut mine).await;
     }

@@ -115,6 +115,10 @@ fn what_is_no_text_is_dropped() {
     assert_eq!(frames(&stream.taken), [(0x81, b"good".to_vec())]);
     writer.start(&mut vec![Bytes::from_static(b"\xff")]);
     assert!(!writer.is_writing());
+    writer.set_binary(true);
+    writer.start(&mut vec![Bytes::from_static(b"\xff")]);
+    assert!(poll(&mut writer, &mut stream).is_ready());
+    assert!(stream.taken.ends_with(&[0x82, 1, 0xff]));
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! The JSON hub protocol: one JSON object per message, each ended by a record separator.
+//! The MessagePack hub protocol: one array per message, each after its length.
 
-mod depth;
+mod frame;
 mod parse;
+mod read;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -9,31 +10,32 @@ mod write;
 use backplane_hub::{EncodeError, Protocol};
 use bytes::Bytes;
 
-pub(crate) use parse::{ParseError, parse};
-pub(crate) use write::{PING, result, write};
-
-/// Ends each record.
-pub(crate) const SEPARATOR: u8 = 0x1e;
+pub(crate) use self::{
+    frame::prefix,
+    parse::{ParseError, parse},
+    write::{PING, item, result, write},
+};
 
 /// Its name in the handshake.
-pub(crate) const NAME: &str = "json";
+pub(crate) const NAME: &str = "messagepack";
 
 /// What the hub needs of it.
 #[derive(Debug)]
-pub(crate) struct Json;
+pub(crate) struct MessagePack;
 
-impl Protocol for Json {
+impl Protocol for MessagePack {
     fn name(&self) -> &'static str {
         NAME
     }
 
     fn invocation(
         &self,
+        id: Option<&str>,
         target: &str,
         arguments: &[&dyn erased_serde::Serialize],
         trace: Option<&str>,
     ) -> Result<Bytes, EncodeError> {
-        write::invocation(target, arguments, trace).map_err(EncodeError::new)
+        write::invocation(id, target, arguments, trace).map_err(EncodeError::new)
     }
 
     fn argument(
@@ -43,7 +45,8 @@ impl Protocol for Json {
             &mut dyn erased_serde::Deserializer<'_>,
         ) -> Result<(), erased_serde::Error>,
     ) -> Result<(), erased_serde::Error> {
-        let mut deserializer = serde_json::Deserializer::from_slice(raw);
+        let mut deserializer = rmp_serde::Deserializer::from_read_ref(raw);
+        deserializer.set_max_depth(read::DEEPEST + 1);
         read(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut deserializer))
     }
 }

@@ -213,17 +213,17 @@ fn arguments_are_slices_of_the_record() {
 #[test]
 fn the_hub_has_its_messages_encoded() {
     let status = serde_json::json!({"orderId": "1", "text": "\u{1e}"});
-    let bytes = Json.invocation("Status", &[&status, &2_u8], Some("00-a")).unwrap();
+    let bytes = Json.invocation(None, "Status", &[&status, &2_u8], Some("00-a")).unwrap();
     assert_eq!(
         bytes,
         "{\"type\":1,\"headers\":{\"traceparent\":\"00-a\"},\"target\":\"Status\",\"arguments\":[{\"orderId\":\"1\",\"text\":\"\\u001e\"},2]}\u{1e}"
     );
     assert_eq!(
-        Json.invocation("Empty", &[], None).unwrap(),
-        "{\"type\":1,\"target\":\"Empty\",\"arguments\":[]}\u{1e}"
+        Json.invocation(Some("s1"), "Empty", &[], None).unwrap(),
+        "{\"type\":1,\"invocationId\":\"s1\",\"target\":\"Empty\",\"arguments\":[]}\u{1e}"
     );
     let unwritable = std::collections::HashMap::from([((1, 2), 3)]);
-    Json.invocation("Bad", &[&unwritable], None).expect_err("a key that is no text");
+    Json.invocation(None, "Bad", &[&unwritable], None).expect_err("a key that is no text");
     result("0", &unwritable).expect_err("a key that is no text");
     assert_eq!(
         result("0", &()).unwrap(),

@@ -58,14 +58,23 @@ pub(crate) fn result(id: &str, value: &dyn erased_serde::Serialize) -> serde_jso
     Ok(record.end())
 }
 
-/// A call of a client's method that wants no answer.
+/// One item of a stream.
+pub(crate) fn item(id: &str, value: &dyn erased_serde::Serialize) -> serde_json::Result<Bytes> {
+    let mut record = Record::new();
+    record.head(2, None, Some(id));
+    record.value(",\"item\":", value)?;
+    Ok(record.end())
+}
+
+/// A call of a client's method; without an id it wants no answer.
 pub(super) fn invocation(
+    id: Option<&str>,
     target: &str,
     arguments: &[&dyn erased_serde::Serialize],
     trace: Option<&str>,
 ) -> serde_json::Result<Bytes> {
     let mut record = Record::new();
-    record.head(1, trace, None);
+    record.head(1, trace, id);
     record.text(",\"target\":", target);
     record.value(",\"arguments\":", arguments)?;
     Ok(record.end())

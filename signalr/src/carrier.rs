@@ -1,0 +1,124 @@
+//! What carries a session's bytes, whichever transport it is: bytes come in, whole messages go out.
+
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    Transport,
+    polled::PolledSocket,
+    websocket::{FrameError, Socket},
+};
+
+/// The server's end of a connection.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are WebSockets, for which a box is one more allocation"
+)]
+pub(crate) enum Carrier {
+    WebSocket(Socket),
+    Polled(PolledSocket),
+}
+
+/// What happened on a carrier.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// These bytes came.
+    Read(Bytes),
+    /// The batch is written, or there is somewhere to write one now.
+    Written,
+    /// Nothing more comes.
+    Over(Over),
+}
+
+/// Why nothing more comes.
+#[derive(Debug)]
+pub(crate) enum Over {
+    /// The client closed its side, or has stayed away for too long.
+    Closed,
+    /// The client sent something that is no frame.
+    Malformed(FrameError),
+    /// The connection failed.
+    Lost(io::Error),
+}
+
+impl Carrier {
+    pub(crate) fn transport(&self) -> Transport {
+        match self {
+            Self::WebSocket(_) => Transport::WebSockets,
+            Self::Polled(socket) => socket.transport(),
+        }
+    }
+
+    /// Sends messages as binary or as text from now on; nothing may be being written.
+    pub(crate) fn set_binary(&mut self, binary: bool) {
+        match self {
+            Self::WebSocket(socket) => socket.set_binary(binary),
+            // The bodies of requests and responses are bytes in any case.
+            Self::Polled(_) => {}
+        }
+    }
+
+    /// Whether a batch cannot be taken now: one is not written yet, or there is nobody to write to.
+    pub(crate) fn is_writing(&self) -> bool {
+        match self {
+            Self::WebSocket(socket) => socket.is_writing(),
+            Self::Polled(socket) => socket.is_writing(),
+        }
+    }
+
+    /// Starts to write these messages, none of them split, and empties `batch`.
+    pub(crate) fn send(&mut self, batch: &mut Vec<Bytes>) {
+        match self {
+            Self::WebSocket(socket) => socket.send(batch),
+            Self::Polled(socket) => socket.send(batch),
+        }
+    }
+
+    /// Starts to write one message.
+    pub(crate) fn send_one(&mut self, message: Bytes) {
+        self.send(&mut vec![message]);
+    }
+
+    /// Writes what is to be written and, if `read`, reads.
+    pub(crate) fn poll_turn(&mut self, context: &mut Context<'_>, read: bool) -> Poll<Turn> {
+        match self {
+            Self::WebSocket(socket) => socket.poll_turn(context, read),
+            Self::Polled(socket) => socket.poll_turn(context, read),
+        }
+    }
+
+    /// Reads, and writes what is to be written meanwhile. Cancel-safe.
+    pub(crate) async fn read(&mut self) -> Result<Bytes, Over> {
+        loop {
+            match poll_fn(|context| self.poll_turn(context, true)).await {
+                Turn::Read(bytes) => return Ok(bytes),
+                Turn::Over(over) => return Err(over),
+                Turn::Written => {}
+            }
+        }
+    }
+
+    /// Writes what is left, then `last`, and ends the server's side: `code` says how, where there is
+    /// a place for it.
+    pub(crate) async fn finish(&mut self, last: Vec<Bytes>, code: u16) -> io::Result<()> {
+        match self {
+            Self::WebSocket(socket) => socket.finish(last, code).await,
+            Self::Polled(socket) => socket.finish(last).await,
+        }
+    }
+
+    /// Waits until the client has closed its side too, but not forever, and lets go.
+    pub(crate) async fn linger(self, timeout: Duration) {
+        match self {
+            Self::WebSocket(socket) => socket.linger(timeout).await,
+            Self::Polled(socket) => socket.linger(timeout).await,
+        }
+    }
+}

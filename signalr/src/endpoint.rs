@@ -1,0 +1,108 @@
+//! A hub as requests reach it: who is let in, and which connection a request is about.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use backplane_hub::{ClaimError, Hub, Ownership, User};
+use http::request::Parts;
+
+use crate::{
+    NegotiateVersion, Options, Rejection, Transport, negotiate,
+    query::Query,
+    refusal::Refusal,
+    table::{Local, Table},
+    token::{self, Ticket, TokenError},
+};
+
+/// What all requests to one hub share.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) hub: Hub,
+    pub(crate) options: Options,
+    pub(crate) table: Arc<Table>,
+}
+
+/// How far the clocks of nodes may differ.
+const CLOCKS: Duration = Duration::from_secs(30);
+
+impl Endpoint {
+    pub(crate) fn new(hub: Hub, options: Options) -> Self {
+        Self { hub, options, table: Arc::default() }
+    }
+
+    /// The user that a request comes from, if the hub lets it pass.
+    pub(crate) async fn admit(&self, request: &Parts) -> Result<Option<User>, Rejection> {
+        let user = self.options.user(request).await;
+        let admitted = user.and_then(|user| match self.hub.authorize(user.as_ref()) {
+            Ok(()) => Ok(user),
+            Err(denied) if denied.anonymous => Err(Rejection::unauthenticated()),
+            Err(_) => Err(Rejection::forbidden()),
+        });
+        admitted.inspect_err(|rejection| {
+            tracing::debug!(hub = self.hub.name(), ?rejection, "refused a request");
+        })
+    }
+
+    pub(crate) fn negotiate(&self, query: &Query, user: Option<&User>) -> Vec<u8> {
+        let version = match NegotiateVersion::of(query, self.options.minimum_negotiate_version) {
+            Ok(version) => version,
+            Err(text) => return negotiate::refused(&text),
+        };
+        let keep = self.options.token_expiry;
+        let (id, token) = token::issue(
+            &self.options.token_keys,
+            self.hub.name(),
+            user,
+            version,
+            self.hub.node(),
+            SystemTime::now() + keep,
+        );
+        // Nodes whose clocks are behind still take the token for a while.
+        self.hub.announce(&id, keep + CLOCKS);
+        negotiate::granted(version, &id, &token, &self.options.transports)
+    }
+
+    /// Refuses what belongs to a transport that is not served.
+    pub(crate) fn serves(&self, transport: Transport) -> Result<(), Refusal> {
+        let served = self.options.transports.contains(&transport);
+        if served { Ok(()) } else { Err(Refusal::NotServed(transport)) }
+    }
+
+    /// What the token of a request stands for.
+    pub(crate) fn ticket(
+        &self,
+        token: Option<&str>,
+        user: Option<&User>,
+    ) -> Result<Ticket, Refusal> {
+        let token = token.ok_or(Refusal::IdRequired)?;
+        let keys = &self.options.token_keys;
+        token::verify(keys, self.hub.name(), user, token).map_err(|error| self.unknown(error))
+    }
+
+    /// The connection of a ticket, if it is one of this node and of this router.
+    pub(crate) fn local(&self, ticket: &Ticket) -> Option<Local> {
+        self.table.find(&ticket.id)
+    }
+
+    /// Lets a connection begin, which is granted once.
+    pub(crate) async fn claim(&self, ticket: &Ticket) -> Result<Ownership, Refusal> {
+        ticket.check(SystemTime::now()).map_err(|error| self.unknown(error))?;
+        let error = match self.hub.claim(&ticket.id, ticket.registrar).await {
+            Ok(ownership) => return Ok(ownership),
+            Err(error) => error,
+        };
+        tracing::debug!(hub = self.hub.name(), %error, "refused a connection token");
+        Err(match error {
+            ClaimError::AlreadyClaimed { .. } => Refusal::Begun,
+            ClaimError::Unavailable { .. } => Refusal::Unavailable,
+            _ => Refusal::Unknown,
+        })
+    }
+
+    fn unknown(&self, error: TokenError) -> Refusal {
+        tracing::debug!(hub = self.hub.name(), %error, "refused a connection token");
+        Refusal::Unknown
+    }
+}

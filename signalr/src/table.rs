@@ -1,0 +1,71 @@
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use backplane_hub::{ConnectionId, Ownership};
+
+use crate::{Transport, polled::PolledConnection};
+
+/// The connections of this node that were negotiated: those that further requests may name.
+#[derive(Debug, Default)]
+pub(crate) struct Table(Mutex<HashMap<ConnectionId, Local>>);
+
+/// Such a connection.
+#[derive(Debug, Clone)]
+pub(crate) enum Local {
+    WebSocket,
+    Polled(Arc<PolledConnection>),
+}
+
+impl Local {
+    pub(crate) fn transport(&self) -> Transport {
+        match self {
+            Self::WebSocket => Transport::WebSockets,
+            Self::Polled(connection) => connection.transport(),
+        }
+    }
+}
+
+impl Table {
+    pub(crate) fn find(&self, id: &str) -> Option<Local> {
+        self.lock().get(id).cloned()
+    }
+
+    /// Keeps a connection until the registration is dropped. No two have one id: a token is granted
+    /// once.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        id: &ConnectionId,
+        local: Local,
+        ownership: Ownership,
+    ) -> Registration {
+        self.lock().insert(id.clone(), local);
+        Registration { table: Arc::clone(self), id: id.clone(), _ownership: ownership }
+    }
+
+    /// No request finds it any more.
+    pub(crate) fn remove(&self, id: &str) {
+        let removed = self.lock().remove(id);
+        drop(removed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Local>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place in the table.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    table: Arc<Table>,
+    id: ConnectionId,
+    /// Other nodes are told that it has ended.
+    _ownership: Ownership,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.table.remove(&self.id);
+    }
+}
