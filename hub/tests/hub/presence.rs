@@ -588,8 +588,10 @@ async fn nodes_agree_over_a_link_that_loses_one_in_ten() {
     let (one, two) = (start(1).await, start(2).await);
     let per_node = CONNECTIONS * 2 / GROUPS;
     all_count(&[&one, &two], 2 * per_node).await;
-    assert!(switch.counts().dropped > 0);
-    for _ in 0..10 {
+    let mut rounds = 0;
+    // Few envelopes are enough, so it takes a while until enough of them are lost.
+    while rounds < 10 || switch.counts().dropped < 10 {
+        rounds += 1;
         for client in &one.clients {
             one.hub.groups().leave_all(&client.id).await.unwrap();
         }
