@@ -8,7 +8,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -48,6 +48,8 @@ pub(crate) struct Notices {
     refusal: Notify,
     /// The client library dropped a message, or may have.
     pub(crate) doubt: Notify,
+    /// Of that the sinks were not told yet.
+    untold: AtomicBool,
     book: Mutex<Book>,
 }
 
@@ -74,6 +76,7 @@ impl Notices {
             refused_publishes: AtomicU64::new(0),
             refusal: Notify::new(),
             doubt: Notify::new(),
+            untold: AtomicBool::new(false),
             book: Mutex::default(),
         }
     }
@@ -82,10 +85,10 @@ impl Notices {
     pub(crate) fn take(&self, event: Event) {
         if self.events.fetch_add(1, Ordering::Relaxed) % QUEUE == QUEUE - 1 {
             // One that told of a dropped message may be among those dropped.
-            self.doubt.notify_one();
+            self.dropped();
         }
         match event {
-            Event::SlowConsumer(_) => self.doubt.notify_one(),
+            Event::SlowConsumer(_) => self.dropped(),
             Event::Disconnected | Event::Closed => self.ended(),
             // The server goes on serving, and will close the connection in its own time. Leaving at
             // once would only make the interruption come earlier.
@@ -96,6 +99,11 @@ impl Notices {
             Event::ServerError(error) => self.book().latest = Some(error.to_string()),
             Event::Connected | Event::Draining | Event::ClientError(_) => {}
         }
+    }
+
+    fn dropped(&self) {
+        self.untold.store(true, Ordering::Release);
+        self.doubt.notify_one();
     }
 
     fn server_says(&self, text: &str) {
@@ -162,10 +170,15 @@ impl Notices {
 
     /// Tells the sinks that messages may have been dropped.
     pub(crate) fn doubted(&self) {
+        self.untold.store(false, Ordering::Release);
         if let Some(inbound) = &self.inbound {
-            let now = Instant::now();
-            inbound.doubt_about(|_| true, now.checked_sub(BEHIND).unwrap_or(now));
+            inbound.doubt_about(|_| true, before_what_is_dropped());
         }
+    }
+
+    /// Since when what was dropped is in doubt, if the sinks were not told of it yet.
+    pub(crate) fn untold(&self) -> Option<Instant> {
+        self.untold.load(Ordering::Acquire).then(before_what_is_dropped)
     }
 
     /// From now on, what is refused belongs to the subscriptions that are asked for next.
@@ -213,6 +226,12 @@ impl Notices {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is dropped now was published later than that.
+fn before_what_is_dropped() -> Instant {
+    let now = Instant::now();
+    now.checked_sub(BEHIND).unwrap_or(now)
 }
 
 /// What was told from some moment on. Asked for behind a fence, it is all there is.

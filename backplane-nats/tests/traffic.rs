@@ -5,8 +5,11 @@
 mod common;
 
 use std::{
-    sync::{Arc, Condvar, Mutex},
-    time::Duration,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use backplane_core::{
@@ -29,6 +32,7 @@ on_each_server!(
     strangers_on_the_subject,
     a_slow_reader_is_told,
     what_a_slow_reader_missed_is_counted,
+    what_waits_in_the_node_when_the_link_ends_is_in_doubt,
     a_reader_that_stays_behind_starts_over,
     ten_thousand_topics,
     ten_thousand_flips,
@@ -343,11 +347,16 @@ impl Sink for Tally {
 }
 
 async fn what_a_slow_reader_missed_is_counted(flavour: NatsFlavour) {
-    // More than wait in one subscription, and they do not come in bundles.
-    const COUNT: u64 = 200_000;
+    // More than wait in one subscription.
+    const COUNT: u64 = 66_000;
     let broker = broker(flavour).await;
-    let url = format!("{}?repair=counted", broker.url());
-    let start = || NatsConfig::from_url(&url).unwrap().start().unwrap();
+    let start = || {
+        let url = format!("{}?repair=counted", broker.url());
+        let mut config = NatsConfig::from_url(&url).unwrap();
+        // Each in a frame of its own.
+        config.node.queue_envelopes = 1;
+        config.start().unwrap()
+    };
     let (one, two) = (start(), start());
     up(&one).await;
     up(&two).await;
@@ -368,6 +377,64 @@ async fn what_a_slow_reader_missed_is_counted(flavour: NatsFlavour) {
     let (_, missing) = *soon("an account of all", all).await.unwrap();
     assert!(missing > 0, "nothing was dropped");
     assert_eq!(two.stats().lost, missing);
+}
+
+/// A sink that takes a while for each message, and notes since when a link is in doubt.
+#[derive(Debug)]
+struct Leisurely {
+    came: AtomicU64,
+    doubts: mpsc::Sender<Instant>,
+}
+
+impl Sink for Leisurely {
+    fn accept(&self, event: &Event) {
+        match event {
+            Event::Message(_) => {
+                self.came.fetch_add(1, Ordering::Relaxed);
+                tokio::task::block_in_place(|| std::thread::park_timeout(PACE));
+            }
+            Event::Interrupted { since } => self.doubts.try_send(*since).unwrap(),
+            _ => {}
+        }
+    }
+}
+
+/// How long it takes.
+const PACE: Duration = Duration::from_millis(1);
+
+async fn what_waits_in_the_node_when_the_link_ends_is_in_doubt(flavour: NatsFlavour) {
+    const COUNT: u64 = 4_000;
+    let broker = broker(flavour).await;
+    let one = node_up(&broker.url()).await;
+    let mut config = NatsConfig::from_url(&broker.url()).unwrap();
+    config.node = NodeOptions::bare();
+    config.node.probe_every = Duration::from_millis(20);
+    let two = config.start().unwrap();
+    up(&two).await;
+    let topic = Topic::group("orders", "kitchen");
+    let (doubts, mut told) = mpsc::channel(16);
+    let sink = Arc::new(Leisurely { came: AtomicU64::new(0), doubts });
+    let subscription =
+        two.subscribe(&[(topic.clone(), Arc::<Leisurely>::clone(&sink) as Arc<dyn Sink>)]).unwrap();
+    soon("the broker routes it", subscription.confirmed()).await.unwrap();
+    // Each in a frame of its own.
+    for number in 0..COUNT {
+        one.publish(Envelope::new(topic.clone(), number.to_string())).await.unwrap();
+    }
+    let published = Instant::now();
+    // Probes have a queue of their own, and overtake what waits.
+    let probes = two.stats().probes;
+    soon("probes", async {
+        while two.stats().probes < probes + 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(sink.came.load(Ordering::Relaxed) < COUNT, "nothing waits");
+    assert!(told.is_empty(), "in doubt already");
+    broker.kill().await.unwrap();
+    let since = soon("the end of the link", told.recv()).await.unwrap();
+    assert!(since < published, "what was published {:?} earlier is lost", since - published);
 }
 
 async fn a_reader_that_stays_behind_starts_over(flavour: NatsFlavour) {

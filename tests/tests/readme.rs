@@ -1,4 +1,4 @@
-//! The README's table of semantics is what the transports say.
+//! The README's table of semantics is what the transports say, and its figures are what `compare` saw last.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,6 +11,7 @@ use backplane_core::{
 use backplane_memory::MemoryConfig;
 use backplane_nats::{JetStreamConfig, NatsConfig};
 use backplane_redis::{RedisConfig, ShardedConfig, StreamsConfig};
+use backplane_tests::compare::Digest;
 
 /// All columns, so with all features.
 #[cfg_attr(not(feature = "kafka"), ignore = "the table has a column for Kafka")]
@@ -27,6 +28,13 @@ async fn the_table_of_semantics_is_current() {
         ("Kafka", backplane_kafka::KafkaConfig::default().start().unwrap().semantics()),
     ];
     stands_in_the_readme("semantics", &table(&columns));
+}
+
+/// `compare … --digest tests/digest.json` writes them anew.
+#[test]
+fn the_table_of_figures_is_that_of_the_last_report() {
+    let digest = Path::new(env!("CARGO_MANIFEST_DIR")).join("digest.json");
+    stands_in_the_readme("figures", &Digest::read(&digest).unwrap().markdown());
 }
 
 fn stands_in_the_readme(name: &str, expected: &str) {

@@ -147,6 +147,13 @@ impl Inbound {
         contents
     }
 
+    /// The last instant at which the node's own probe has proven that the connection delivers: for a wire
+    /// whose probe may overtake what waits to be handed over.
+    #[must_use]
+    pub fn proven(&self) -> Instant {
+        self.shared.probes.proven()
+    }
+
     /// The broker or the client library dropped something, but the connection goes on: sinks are
     /// told `Interrupted`, and `Restored` as soon as what is missing has been repaired or reported.
     pub fn doubt(&self) {

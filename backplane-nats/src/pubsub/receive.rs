@@ -2,10 +2,11 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use async_nats::{Message, Statistics, Subscriber};
@@ -38,14 +39,40 @@ pub(super) struct Inflow {
     caught_up: AtomicU64,
     /// How much was delivered since then.
     delivered: AtomicU64,
+    /// Whether anything may wait.
+    is_behind: AtomicBool,
+    /// What the probe had proven when it began to.
+    proven: Mutex<Option<Instant>>,
 }
 
 impl Inflow {
     pub(super) fn new(inbound: Inbound, statistics: Arc<Statistics>) -> Self {
-        Self { inbound, statistics, caught_up: AtomicU64::new(0), delivered: AtomicU64::new(0) }
+        Self {
+            inbound,
+            statistics,
+            caught_up: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            is_behind: AtomicBool::new(false),
+            proven: Mutex::default(),
+        }
+    }
+
+    /// The last instant from before which nothing can wait here: a probe has a queue of its own, and overtakes.
+    /// None while nothing waits.
+    pub(super) fn proven(&self) -> Option<Instant> {
+        *self.lock_proven()
+    }
+
+    fn lock_proven(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn deliver(&self, message: Message) {
+        // Before the message, which may be the probe.
+        if !self.is_behind.load(Ordering::Relaxed) {
+            *self.lock_proven() = Some(self.inbound.proven());
+            self.is_behind.store(true, Ordering::Relaxed);
+        }
         let size = message.length as u64 + AROUND;
         self.inbound.frame(kept(message.payload));
         let delivered = self.delivered.load(Ordering::Relaxed) + size;
@@ -65,6 +92,10 @@ impl Inflow {
     fn caught_up(&self, read: u64) {
         self.caught_up.store(read, Ordering::Relaxed);
         self.delivered.store(0, Ordering::Relaxed);
+        if self.is_behind.load(Ordering::Relaxed) {
+            self.is_behind.store(false, Ordering::Relaxed);
+            *self.lock_proven() = None;
+        }
     }
 }
 

@@ -25,9 +25,8 @@ pub(super) struct Routes {
 
 impl Routes {
     /// An empty table, and what reads for it.
-    pub(super) fn new(inflow: Inflow) -> (Self, Reader) {
+    pub(super) fn new(inflow: Arc<Inflow>) -> (Self, Reader) {
         let (reader, added) = mpsc::channel(1);
-        let inflow = Arc::new(inflow);
         let routes = Self { active: Mutex::default(), reader, inflow: Arc::clone(&inflow) };
         (routes, Reader { added, inflow })
     }

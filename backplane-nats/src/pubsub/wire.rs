@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use backplane_core::{
@@ -53,7 +56,8 @@ impl Wire for PubSubWire {
 
     async fn connect(&self, inbound: Inbound) -> Result<PubSubSession, LinkError> {
         let connection = self.servers.connect(Some(&inbound)).await?;
-        let (routes, reader) = Routes::new(Inflow::new(inbound, connection.client.statistics()));
+        let inflow = Arc::new(Inflow::new(inbound, connection.client.statistics()));
+        let (routes, reader) = Routes::new(Arc::clone(&inflow));
         let mut tasks = JoinSet::new();
         tasks.spawn(reader.run());
         tasks.spawn(doubt(Arc::clone(&connection.notices)));
@@ -61,6 +65,7 @@ impl Wire for PubSubWire {
             connection,
             publisher: Publisher::default(),
             routes,
+            inflow,
             witnesses: Witnesses::new(Arc::clone(&self.servers)),
             _tasks: tasks,
         })
@@ -73,6 +78,7 @@ pub(crate) struct PubSubSession {
     connection: Connection,
     publisher: Publisher,
     routes: Routes,
+    inflow: Arc<Inflow>,
     witnesses: Witnesses,
     /// What calls the sinks, and so runs where the node does. Ended when dropped.
     _tasks: JoinSet<()>,
@@ -103,6 +109,12 @@ impl Session for PubSubSession {
     async fn unsubscribe(&self, topics: &[Topic]) -> Result<(), LinkError> {
         self.routes.unsubscribe(topics);
         Ok(())
+    }
+
+    /// What waits here when the connection ends is lost with it, as is what was dropped and not told of yet.
+    fn proven(&self) -> Option<Instant> {
+        let dropped = self.connection.notices.untold();
+        [self.inflow.proven(), dropped].into_iter().flatten().min()
     }
 
     async fn close(&self) {
