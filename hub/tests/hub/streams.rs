@@ -339,7 +339,7 @@ async fn replies_that_wait_for_room_leave_room_for_others() {
     let mut client = Client::open(&hub).await;
     let replies = client.connection().replies();
     let told = |name: &str, size: usize| {
-        let text = json!(["plain", name, ["x".repeat(size)], null]).to_string();
+        let text = json!(["plain", name, ["x".repeat(size)], null, null]).to_string();
         bytes::Bytes::from(text)
     };
     // Two of eight messages.
