@@ -1,7 +1,7 @@
 //! Joins what this node tells, what the others have told, and the directory of it all.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
@@ -73,22 +73,22 @@ pub(super) struct Exchange {
     settings: Settings,
     pub(super) directory: Directory,
     origin: Origin,
-    peers: HashMap<NodeId, Peer>,
-    members: HashSet<NodeId>,
+    peers: BTreeMap<NodeId, Peer>,
+    members: BTreeSet<NodeId>,
     /// Members of which nothing was heard yet, and until when that means that something is missing.
-    awaited: HashMap<NodeId, Moment>,
+    awaited: BTreeMap<NodeId, Moment>,
     /// When each node that is no member any more was one.
-    departed: HashMap<NodeId, Moment>,
+    departed: BTreeMap<NodeId, Moment>,
     up: bool,
     settled: Moment,
     next_beat: Moment,
     next_flush: Moment,
     /// Whether everyone is to be asked where he stands.
     greet_all: bool,
-    greet: HashSet<NodeId>,
+    greet: BTreeSet<NodeId>,
     /// Who has asked where this node stands.
-    greeted: HashSet<NodeId>,
-    asked: HashMap<NodeId, (u64, u64)>,
+    greeted: BTreeSet<NodeId>,
+    asked: BTreeMap<NodeId, (u64, u64)>,
     done: Done,
 }
 
@@ -99,18 +99,18 @@ impl Exchange {
             directory: Directory::default(),
             origin: Origin::new(own, epoch, settings.clone()),
             settings,
-            peers: HashMap::new(),
-            members: HashSet::new(),
-            awaited: HashMap::new(),
-            departed: HashMap::new(),
+            peers: BTreeMap::new(),
+            members: BTreeSet::new(),
+            awaited: BTreeMap::new(),
+            departed: BTreeMap::new(),
             up: false,
             settled: Moment::ZERO,
             next_beat: Moment::ZERO,
             next_flush: Moment::ZERO,
             greet_all: false,
-            greet: HashSet::new(),
-            greeted: HashSet::new(),
-            asked: HashMap::new(),
+            greet: BTreeSet::new(),
+            greeted: BTreeSet::new(),
+            asked: BTreeMap::new(),
             done: Done::default(),
         }
     }
@@ -134,7 +134,7 @@ impl Exchange {
     }
 
     /// These are the other nodes that are alive.
-    pub(super) fn members(&mut self, members: HashSet<NodeId>, now: Moment) {
+    pub(super) fn members(&mut self, members: BTreeSet<NodeId>, now: Moment) {
         if self.settings.rules.death {
             for gone in self.members.difference(&members) {
                 self.peers.remove(gone);

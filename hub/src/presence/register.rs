@@ -1,7 +1,7 @@
 //! The exchange as the hub's parts share it: one lock, which nobody holds while anything is sent.
 
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -138,7 +138,7 @@ impl Register {
     }
 
     pub(crate) fn members(&self, members: &Members) {
-        let nodes: HashSet<NodeId> = members.nodes.iter().map(|member| member.node).collect();
+        let nodes: BTreeSet<NodeId> = members.nodes.iter().map(|member| member.node).collect();
         self.write().members(nodes, self.now());
     }
 

@@ -1,7 +1,7 @@
 //! A node of the simulation: an exchange, what is really so, and somebody who watches.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -89,7 +89,7 @@ impl Node {
         }
     }
 
-    pub(super) fn members(&mut self, members: HashSet<NodeId>, now: Moment) {
+    pub(super) fn members(&mut self, members: BTreeSet<NodeId>, now: Moment) {
         self.exchange.members(members, now);
     }
 

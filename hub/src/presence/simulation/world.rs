@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     time::Duration,
 };
 
@@ -485,7 +485,7 @@ impl World {
             if members != before {
                 self.tally.returned += members.difference(&before).count() as u64;
                 self.alive.insert(index, members.clone());
-                let members: HashSet<NodeId> = members.into_iter().collect();
+                let members: BTreeSet<NodeId> = members.into_iter().collect();
                 if self.nodes[index].serves {
                     self.nodes[index].members(members, now);
                     self.act(index);
