@@ -11,6 +11,7 @@ use http::request::Parts;
 use crate::{
     NegotiateVersion, Options, Rejection, Transport, negotiate,
     query::Query,
+    raw::Serve,
     refusal::Refusal,
     table::{Local, Table},
     token::{self, Ticket, TokenError},
@@ -22,6 +23,8 @@ pub(crate) struct Endpoint {
     pub(crate) hub: Hub,
     pub(crate) options: Options,
     pub(crate) table: Arc<Table>,
+    /// Serves the connections instead of the hub.
+    pub(crate) serve: Option<Serve>,
 }
 
 /// How far the clocks of nodes may differ.
@@ -29,7 +32,7 @@ const CLOCKS: Duration = Duration::from_secs(30);
 
 impl Endpoint {
     pub(crate) fn new(hub: Hub, options: Options) -> Self {
-        Self { hub, options, table: Arc::default() }
+        Self { hub, options, table: Arc::default(), serve: None }
     }
 
     /// The user that a request comes from, if the hub lets it pass.

@@ -52,6 +52,9 @@
 //! [`Options::transports`] limits which transports there are. All of them carry JSON, and MessagePack
 //! but for server-sent events, which are text.
 //!
+//! [`raw_router`] serves connections of plain bytes in the same way, for clients that bring a protocol of
+//! their own.
+//!
 //! # Values
 //!
 //! Whatever implements serde's traits can be an argument and a result, by the names of its fields in
@@ -126,6 +129,7 @@ mod negotiate;
 mod options;
 mod polled;
 mod query;
+mod raw;
 mod refusal;
 mod request;
 mod requests;
@@ -144,6 +148,7 @@ pub use auth::{
 pub use health::health_router;
 pub use negotiate::NegotiateVersion;
 pub use options::Options;
+pub use raw::{RawConnection, RawSendError, raw_router};
 pub use request::ConnectionRequest;
 pub use router::router;
 pub use token::{TokenKey, TokenKeyError, TokenKeys};

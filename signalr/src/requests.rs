@@ -1,7 +1,7 @@
 //! What the requests of each transport do. Each begins a connection, or is about one that has begun;
 //! the refusals are those of the original.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use axum::{
     body::Body,
@@ -9,6 +9,7 @@ use axum::{
 };
 use backplane_hub::{ConnectionId, Ownership, User};
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{
     HeaderName, StatusCode,
     header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPIRES, ORIGIN, PRAGMA},
@@ -20,6 +21,7 @@ use crate::{
     carrier::Carrier,
     endpoint::Endpoint,
     polled::{Events, Polled, PolledConnection, PolledSocket, PostError},
+    raw,
     refusal::{Refusal, plain},
     request::Kept,
     session::{self, Admission},
@@ -78,7 +80,7 @@ impl Endpoint {
             }
         };
         let admission = self.admission(id, user, registration, &request, Transport::WebSockets);
-        Ok(upgrade.accept(move |socket| session::run(Carrier::WebSocket(socket), admission)))
+        Ok(upgrade.accept(move |socket| serve(Carrier::WebSocket(socket), admission)))
     }
 
     /// Begins a connection of server-sent events.
@@ -178,7 +180,7 @@ impl Endpoint {
         let registration = self.table.register(&id, local, ownership);
         let socket = PolledSocket::new(Arc::clone(&connection), self.options.disconnect_timeout);
         let admission = self.admission(id, user, Some(registration), request, transport);
-        tokio::spawn(session::run(Carrier::Polled(socket), admission));
+        tokio::spawn(serve(Carrier::Polled(socket), admission));
         connection
     }
 
@@ -190,9 +192,17 @@ impl Endpoint {
         request: &Parts,
         transport: Transport,
     ) -> Admission {
-        let wanted = self.hub.wants_request();
+        let wanted = self.serve.is_some() || self.hub.wants_request();
         let request = wanted.then(|| Arc::new(Kept::of(request, transport)));
         Admission { endpoint: Arc::clone(self), id, user, registration, request }
+    }
+}
+
+/// Serves a client until it is gone: by the hub, or by what stands in for it.
+fn serve(carrier: Carrier, admission: Admission) -> impl Future<Output = ()> + Send + 'static {
+    match admission.endpoint.serve.clone() {
+        None => Either::Left(session::run(carrier, admission)),
+        Some(serve) => Either::Right(Box::pin(raw::run(carrier, admission, serve))),
     }
 }
 

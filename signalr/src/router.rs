@@ -35,10 +35,18 @@ where
     S: Clone + Send + Sync + 'static,
 {
     Codec::ALL.into_iter().for_each(|codec| hub.speak(codec.protocol()));
+    routes(Endpoint::new(hub.clone(), options))
+}
+
+/// The routes of an endpoint.
+pub(crate) fn routes<S>(endpoint: Endpoint) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
     Router::new()
         .route("/", any(connect))
         .route("/negotiate", any(negotiate))
-        .with_state(Arc::new(Endpoint::new(hub.clone(), options)))
+        .with_state(Arc::new(endpoint))
 }
 
 async fn negotiate(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response {

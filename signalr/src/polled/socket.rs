@@ -49,6 +49,11 @@ impl PolledSocket {
         nobody || !state.leaving.is_empty()
     }
 
+    /// Whether no response has taken what was written.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.connection.state().leaving.is_empty()
+    }
+
     /// Hands a batch to the response that waits, or to the next one.
     pub(crate) fn send(&mut self, batch: &mut Vec<Bytes>) {
         let mut state = self.connection.state();

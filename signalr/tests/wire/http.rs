@@ -1,6 +1,6 @@
 //! Plain HTTP requests, byte by byte.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::SocketAddr};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -37,7 +37,28 @@ pub(crate) async fn exchange(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Response {
-    let mut stream = send(server, method, path, headers, body).await;
+    exchange_at(server.address, method, path, headers, body).await
+}
+
+/// One request without a body, to any server.
+pub(crate) async fn request_at(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Response {
+    exchange_at(address, method, path, headers, b"").await
+}
+
+/// One request, to any server.
+pub(crate) async fn exchange_at(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Response {
+    let mut stream = send(address, method, path, headers, body).await;
     let mut response = Vec::new();
     soon(stream.read_to_end(&mut response)).await.unwrap();
     let (head, bytes) = cut(&response).expect("a head and a body");
@@ -48,7 +69,7 @@ pub(crate) async fn exchange(
 
 /// Sends a request.
 async fn send(
-    server: &Server,
+    address: SocketAddr,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
@@ -58,10 +79,10 @@ async fn send(
         headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
-        server.address,
+        address,
         body.len()
     );
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     soon(stream.write_all(body)).await.unwrap();
     stream
@@ -95,7 +116,12 @@ pub(crate) struct Chunked {
 impl Chunked {
     /// Asks for one.
     pub(crate) async fn get(server: &Server, path: &str, headers: &[(&str, &str)]) -> Self {
-        let mut stream = send(server, "GET", path, headers, b"").await;
+        Self::get_at(server.address, path, headers).await
+    }
+
+    /// Asks any server for one.
+    pub(crate) async fn get_at(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Self {
+        let mut stream = send(address, "GET", path, headers, b"").await;
         let mut come = Vec::new();
         while cut(&come).is_none() {
             assert_ne!(soon(stream.read_buf(&mut come)).await.unwrap(), 0, "a head");

@@ -18,6 +18,7 @@ mod messagepack;
 mod negotiation;
 mod nodes;
 mod polling;
+mod raw;
 mod requests;
 mod results;
 mod server;

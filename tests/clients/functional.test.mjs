@@ -1,0 +1,48 @@
+// Every client, every feature: what the functional tests of the original ask of a server, on one node and
+// on two behind a front door that hands each request to the next node.
+
+import { describe, test } from 'node:test';
+import { calls } from './functional/calls.mjs';
+import { PAIRS, TRANSPORTS } from './functional/connections.mjs';
+import { lifetimes } from './functional/lifetimes.mjs';
+import { raw, rawOnce } from './functional/raw.mjs';
+import { polls, requests } from './functional/requests.mjs';
+import { streams } from './functional/streams.mjs';
+import { startBroker, startFunctional } from './processes.mjs';
+
+/** Why what is made of several requests has one node only, for as long as no node relays them. */
+const UNRELAYED = 'nodes do not relay requests yet';
+
+async function everything(t, site, nodes) {
+  const skip = (transport) => (nodes > 1 && transport !== 'WebSockets' ? UNRELAYED : false);
+  const each = async (scenarios, title, options, ...args) => {
+    for (const [name, run] of Object.entries(scenarios)) {
+      await t.test(`${name}: ${title}`, { timeout: 60_000, ...options }, () => run(site, ...args));
+    }
+  };
+  for (const pair of PAIRS) {
+    const options = { skip: skip(pair.transport) };
+    await each({ ...calls, ...streams, ...lifetimes }, pair.title, options, pair);
+  }
+  for (const transport of TRANSPORTS) await each(raw, transport, { skip: skip(transport) }, transport);
+  await each(rawOnce, 'raw', { skip: skip('LongPolling') });
+  await each(polls, 'polls', { skip: skip('LongPolling') });
+  await each(requests, 'requests', {});
+}
+
+test('one node', { timeout: 600_000 }, async (t) => {
+  await everything(t, await startFunctional(t), 1);
+});
+
+describe('two nodes', () => {
+  test('over memory', { timeout: 600_000 }, async (t) => {
+    await everything(t, await startFunctional(t, '--nodes', '2'), 2);
+  });
+
+  for (const label of ['redis7', 'nats2_15']) {
+    test(`over ${label}`, { timeout: 600_000 }, async (t) => {
+      const { url } = await startBroker(t, label);
+      await everything(t, await startFunctional(t, '--nodes', '2', '--backplane', url), 2);
+    });
+  }
+});

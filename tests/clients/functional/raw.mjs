@@ -1,0 +1,84 @@
+// Connections without a hub's protocol: what a client sends comes back.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createRequire } from 'node:module';
+import { HttpTransportType, LogLevel, TransferFormat } from '@microsoft/signalr';
+import WebSocket from 'ws';
+import { queue } from '../processes.mjs';
+
+const require = createRequire(import.meta.url);
+// The part of the client that carries bytes; it has no name of its own outside.
+const { HttpConnection } = require('@microsoft/signalr/dist/cjs/HttpConnection');
+
+function open(url, transport) {
+  const connection = new HttpConnection(url, {
+    transport: transport && HttpTransportType[transport],
+    logger: { log() {} },
+  });
+  const come = queue();
+  const closed = new Promise((resolve) => { connection.onclose = (...told) => resolve(told); });
+  connection.onreceive = come.push;
+  return { connection, come, closed };
+}
+
+/** Text of one of the two forms that transports have. */
+const decoded = (data) => (typeof data === 'string' ? data : Buffer.from(data).toString());
+
+async function echoes(url, transport) {
+  const { connection, come, closed } = open(url, transport);
+  await connection.start(TransferFormat.Text);
+  for (const message of ['Hello World', 'żółć ☕', 'two\nlines']) {
+    await connection.send(message);
+    assert.equal(decoded(await come.next()), message);
+  }
+  // Large texts may come in pieces.
+  const large = 'ü☕'.repeat(20_000);
+  await connection.send(large);
+  let got = '';
+  while (got.length < large.length) got += decoded(await come.next());
+  assert.equal(got, large);
+  await connection.stop();
+  assert.deepEqual(await closed, [undefined]);
+}
+
+export const raw = {
+  'what is sent comes back': (site, transport) => echoes(`${site}/echo`, transport),
+
+  'bytes come back too': async (site, transport) => {
+    if (transport === 'ServerSentEvents') return;
+    const { connection, come, closed } = open(`${site}/echo`, transport);
+    await connection.start(TransferFormat.Binary);
+    await connection.send(Uint8Array.from(Buffer.from('bytes')).buffer);
+    assert.equal(decoded(await come.next()), 'bytes');
+    await connection.stop();
+    assert.deepEqual(await closed, [undefined]);
+  },
+};
+
+/** Once, by whatever transport. */
+export const rawOnce = {
+  'the first transport that fits': (site) => echoes(`${site}/echo`),
+
+  'a client that is redirected polls': async (site) => {
+    const { connection, come, closed } = open(`${site}/echoredirect`);
+    await connection.start(TransferFormat.Text);
+    assert.ok(['LongPollingTransport', 'ServerSentEventsTransport'].includes(connection.transport.constructor.name));
+    await connection.send('over there');
+    assert.equal(decoded(await come.next()), 'over there');
+    await connection.stop();
+    assert.deepEqual(await closed, [undefined]);
+  },
+
+  'a plain WebSocket closes cleanly': async (site) => {
+    const socket = new WebSocket(`${site.replace('http', 'ws')}/echo`);
+    await once(socket, 'open');
+    socket.send('message');
+    const told = await new Promise((resolve) => { socket.onmessage = resolve; });
+    assert.equal(told.data, 'message');
+    const closed = new Promise((resolve) => { socket.onclose = resolve; });
+    socket.close();
+    const { code, wasClean } = await closed;
+    assert.deepEqual({ code, wasClean }, { code: 1000, wasClean: true });
+  },
+};
