@@ -4,7 +4,7 @@
 import { describe, test } from 'node:test';
 import { calls } from './functional/calls.mjs';
 import { PAIRS, TRANSPORTS } from './functional/connections.mjs';
-import { lifetimes } from './functional/lifetimes.mjs';
+import { choices, lifetimes } from './functional/lifetimes.mjs';
 import { raw, rawOnce } from './functional/raw.mjs';
 import { polls, requests } from './functional/requests.mjs';
 import { streams } from './functional/streams.mjs';
@@ -23,6 +23,9 @@ async function everything(t, site, nodes) {
   for (const pair of PAIRS) {
     const options = { skip: skip(pair.transport) };
     await each({ ...calls, ...streams, ...lifetimes }, pair.title, options, pair);
+  }
+  for (const protocol of ['json', 'messagepack']) {
+    await each(choices, protocol, { skip: skip('LongPolling') }, protocol);
   }
   for (const transport of TRANSPORTS) await each(raw, transport, { skip: skip(transport) }, transport);
   await each(rawOnce, 'raw', { skip: skip('LongPolling') });

@@ -23,12 +23,11 @@ export const lifetimes = {
     // A client that polls does not wait for pings.
     if (pair.transport === 'LongPolling') return;
     const connection = build(`${site}/testhub`, pair);
-    connection.serverTimeoutInMilliseconds = 1;
+    // Less than the start takes would find the client in a state that it has no way out of.
+    connection.serverTimeoutInMilliseconds = 500;
     const closed = new Promise((resolve) => connection.onclose(resolve));
-    // It may be so soon that the start is what fails.
-    const started = await connection.start().then(() => undefined, (error) => error);
-    const error = started ?? await closed;
-    assert.match(error.message, /Server timeout elapsed without receiving a message from the server\./);
+    await connection.start();
+    assert.match((await closed).message, /Server timeout elapsed without receiving a message from the server\./);
   },
 
   'a lost connection comes back as a new one': async (site, pair) => {
@@ -55,7 +54,7 @@ export const lifetimes = {
     await use(connection, async () => {
       const number = await connection.invoke('GetNumRedirects');
       assert.ok(number >= 1);
-      assert.equal(connection.baseUrl, `${site}/testHub?numRedirects=${number}`);
+      assert.equal(connection.baseUrl, url, 'it will ask there again');
       connection.serverTimeout();
       await back;
       assert.ok(await connection.invoke('GetNumRedirects') > number);
@@ -92,12 +91,15 @@ export const lifetimes = {
       });
     }
   },
+};
 
-  'the first transport that fits is taken': async (site, pair) => {
-    const any = { transport: undefined, protocol: pair.protocol };
+/** Of clients that leave it to the server how they connect. */
+export const choices = {
+  'the first transport that fits is taken': async (site, protocol) => {
+    const any = { transport: undefined, protocol };
     const active = (connection) => connection.invoke('GetActiveTransportName');
     assert.equal(await connected(site, any, active), 'WebSockets');
     assert.equal(await use(build(`${site}/testhub-nowebsockets`, any), active),
-      pair.protocol === 'json' ? 'ServerSentEvents' : 'LongPolling');
+      protocol === 'json' ? 'ServerSentEvents' : 'LongPolling');
   },
 };
