@@ -26,6 +26,7 @@ use crate::{
     request::Kept,
     session::{self, Admission},
     table::{Local, Registration},
+    token::Ticket,
     websocket::Upgrade,
 };
 
@@ -117,28 +118,28 @@ impl Endpoint {
             }
             Some(local) => Err(begun(&local, transport)),
             None => {
-                // One that has begun, but not here, has ended or is on another node.
-                let ownership = self.claim(&ticket).await.map_err(|refusal| match refusal {
-                    Refusal::Begun => Refusal::Unknown,
-                    other => other,
-                })?;
-                self.begin(ticket.id, ownership, user, request, transport);
+                self.begin_polls(ticket, user, request).await?;
                 Ok((UNCACHED, OCTETS, ()).into_response())
             }
         }
     }
 
-    /// Takes what a client sends.
+    /// Takes what a client sends. Some send their handshake before they poll for the first time.
     pub(crate) async fn post(
-        &self,
+        self: Arc<Self>,
+        request: &Parts,
         token: Option<&str>,
-        user: Option<&User>,
+        user: Option<User>,
         body: Body,
     ) -> Result<Response, Refusal> {
-        let ticket = self.ticket(token, user)?;
-        let connection = match self.local(&ticket).ok_or(Refusal::Unknown)? {
-            Local::Polled(connection) => connection,
-            Local::WebSocket => return Err(Refusal::NoPost),
+        let ticket = self.ticket(token, user.as_ref())?;
+        let connection = match self.local(&ticket) {
+            Some(Local::Polled(connection)) => connection,
+            Some(Local::WebSocket) => return Err(Refusal::NoPost),
+            None => {
+                self.serves(Transport::LongPolling).map_err(|_| Refusal::Unknown)?;
+                self.begin_polls(ticket, user, request).await?
+            }
         };
         match connection.post(body).await {
             Ok(()) => Ok(plain(StatusCode::OK, "")),
@@ -165,6 +166,21 @@ impl Endpoint {
             }
             _ => Err(Refusal::NoDelete),
         }
+    }
+
+    /// Begins a connection of long polling.
+    async fn begin_polls(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        user: Option<User>,
+        request: &Parts,
+    ) -> Result<Arc<PolledConnection>, Refusal> {
+        // One that has begun, but not here, has ended or is on another node.
+        let ownership = self.claim(&ticket).await.map_err(|refusal| match refusal {
+            Refusal::Begun => Refusal::Unknown,
+            other => other,
+        })?;
+        Ok(self.begin(ticket.id, ownership, user, request, Transport::LongPolling))
     }
 
     fn begin(

@@ -74,7 +74,7 @@ async fn connect(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) 
         Method::GET if accepts_events(&parts.headers) => endpoint.events(&parts, id, user).await,
         Method::GET if Upgrade::is_wanted(&parts) => endpoint.websocket(parts, id, user).await,
         Method::GET => endpoint.poll(&parts, id, user).await,
-        Method::POST => endpoint.post(id, user.as_ref(), body).await,
+        Method::POST => endpoint.post(&parts, id, user, body).await,
         Method::DELETE => endpoint.delete(id, user.as_ref()),
         _ => Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "")),
     };

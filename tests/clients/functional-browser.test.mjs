@@ -87,7 +87,7 @@ test('a page of another origin', { timeout: 180_000 }, async (t) => {
         await page.goto(origin);
         const found = await page.evaluate(useHub, { site, path: '/testHub', transport, protocol, withCredentials });
         const json = protocol === 'json';
-        // A WebSocket takes the cookies along that there are, whatever the page wants.
+        // Without credentials the browser does not keep the cookies of the negotiation.
         assert.deepEqual(found, {
           echo: 'żółć ☕',
           transport,

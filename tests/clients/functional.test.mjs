@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { calls } from './functional/calls.mjs';
 import { PAIRS, TRANSPORTS } from './functional/connections.mjs';
 import { choices, lifetimes } from './functional/lifetimes.mjs';
-import { raw, rawOnce } from './functional/raw.mjs';
+import { raw, rawOnce, sockets } from './functional/raw.mjs';
 import { polls, requests } from './functional/requests.mjs';
 import { streams } from './functional/streams.mjs';
 import { startBroker, startFunctional } from './processes.mjs';
@@ -30,6 +30,7 @@ async function everything(t, site, nodes) {
   for (const transport of TRANSPORTS) await each(raw, transport, { skip: skip(transport) }, transport);
   await each(rawOnce, 'raw', { skip: skip('LongPolling') });
   await each(polls, 'polls', { skip: skip('LongPolling') });
+  await each(sockets, 'plain WebSockets', {});
   await each(requests, 'requests', {});
 }
 

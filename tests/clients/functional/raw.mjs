@@ -72,15 +72,42 @@ export const rawOnce = {
     assert.deepEqual(await closed, [undefined]);
   },
 
-  'a plain WebSocket closes cleanly': async (site) => {
-    const socket = new WebSocket(`${site.replace('http', 'ws')}/echo`);
-    await once(socket, 'open');
-    socket.send('message');
-    const told = await new Promise((resolve) => { socket.onmessage = resolve; });
-    assert.equal(told.data, 'message');
-    const closed = new Promise((resolve) => { socket.onclose = resolve; });
-    socket.close();
-    const { code, wasClean } = await closed;
-    assert.deepEqual({ code, wasClean }, { code: 1000, wasClean: true });
+};
+
+/** Plain WebSockets, and how they are closed. */
+export const sockets = {
+  'a client closes without a code': async (site) => {
+    for (const [path, message, answer] of [
+      ['/echo', 'message', 'message'],
+      ['/testhub', '{"protocol":"json","version":1}\u001e', '{}\u001e'],
+    ]) {
+      const { socket, come, closed } = await plain(site + path);
+      socket.send(message);
+      assert.equal(await come.next(), answer);
+      socket.close();
+      assert.deepEqual(await closed, { code: 1000, wasClean: true });
+    }
+  },
+
+  'a client closes with a code': async (site) => {
+    const { socket, closed } = await plain(`${site}/echo`);
+    socket.close(4321, 'enough');
+    assert.deepEqual(await closed, { code: 4321, wasClean: true });
+  },
+
+  'the server closes when there is no handshake': async (site) => {
+    const { socket, come, closed } = await plain(`${site}/testhub`);
+    socket.send('{"protocol":"speech","version":1}\u001e');
+    assert.equal(await come.next(), '{"error":"The protocol \'speech\' is not supported."}\u001e');
+    assert.deepEqual(await closed, { code: 1000, wasClean: true });
   },
 };
+
+async function plain(url) {
+  const socket = new WebSocket(url.replace('http', 'ws'));
+  const come = queue();
+  socket.onmessage = ({ data }) => come.push(data);
+  const closed = new Promise((resolve) => { socket.onclose = ({ code, wasClean }) => resolve({ code, wasClean }); });
+  await once(socket, 'open');
+  return { socket, come, closed };
+}
