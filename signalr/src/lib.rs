@@ -127,6 +127,7 @@ mod options;
 mod polled;
 mod query;
 mod refusal;
+mod relayed;
 mod request;
 mod requests;
 mod router;

@@ -28,7 +28,7 @@ use crate::{
 
 /// How long an outcome is kept for a repeated question or a cancellation: far longer than anybody
 /// repeats.
-const KEPT: Duration = Duration::from_secs(30);
+pub(crate) const KEPT: Duration = Duration::from_secs(30);
 
 /// The most outcomes that are kept.
 const MOST_KEPT: usize = 65_536;
@@ -343,12 +343,13 @@ impl Cases {
         }
         let held = body.len();
         let request = RelayRequest { connection: connection.into(), from: node, body };
-        let Ok(started) = hub.relays.start(request) else { return Err(panicked()) };
+        let Ok(started) = hub.relays.start(&request) else { return Err(panicked()) };
         let Some(serving) = started else {
             return Err(match hub.registrar.whereabouts(connection) {
                 Whereabouts::At(owner) if owner != hub.local.node => Outcome::Elsewhere(owner),
                 Whereabouts::Ended => Outcome::Ended,
-                Whereabouts::At(_) | Whereabouts::Unknown => Outcome::NotFound,
+                Whereabouts::Nowhere => Outcome::NotFound,
+                Whereabouts::At(_) | Whereabouts::Unknown => Outcome::NotAnnounced,
             });
         };
         self.lanes.insert(lane.clone(), number);
