@@ -42,6 +42,9 @@ const MOST_WAITS: usize = 16_384;
 /// The most bytes of relayed requests in work.
 const MOST_RELAYED_BYTES: usize = 64 << 20;
 
+/// The most who are told late that nobody waits any more.
+const MOST_UNTOLD: usize = 4096;
+
 /// Who has not asked again for so many rounds waits no more. One round tells nothing: it may be this
 /// node that did not run.
 const SILENT_ROUNDS: u8 = 3;
@@ -60,6 +63,8 @@ pub(super) struct Cases {
     relayed_bytes: usize,
     /// The latest relay of each asker for each connection.
     lanes: HashMap<Lane, u64>,
+    /// Who could not be told that nobody waits any more. The latest ones, oldest first.
+    untold: VecDeque<Asker>,
 }
 
 /// Relays whose order counts: from one node, for one connection.
@@ -139,10 +144,7 @@ impl Cases {
             Errand::Node(asker, question) => return self.answer(hub, asker, None, question).await,
             Errand::Remind(asker) => self.remind(hub, asker).await,
             Errand::Undo(asker) => self.undo(hub, asker),
-            // What is not sent here is said again when that node is heard again.
-            Errand::TellToUndo((owner, number)) => {
-                let _ = send(hub, owner, &Letter::Cancel(number)).await;
-            }
+            Errand::TellToUndo(asked) => self.tell_to_undo(hub, asked).await,
             Errand::TellEnded(registrar, connection) => {
                 let _ = send(hub, registrar, &Letter::Ended(connection)).await;
             }
@@ -153,6 +155,30 @@ impl Cases {
             }
         }
         None
+    }
+
+    /// Whether somebody is still to be told that nobody waits for his answer.
+    pub(super) fn owes_news(&self) -> bool {
+        !self.untold.is_empty()
+    }
+
+    /// Tells them, now that the link is back.
+    pub(super) async fn tell_late(&mut self, hub: &Shared) {
+        for asked in std::mem::take(&mut self.untold) {
+            self.tell_to_undo(hub, asked).await;
+        }
+    }
+
+    /// Who cannot be told now is told when the link is back, or when he is heard again.
+    async fn tell_to_undo(&mut self, hub: &Shared, asked: Asker) {
+        let (node, number) = asked;
+        if send(hub, node, &Letter::Cancel(number)).await.is_ok() {
+            return;
+        }
+        self.untold.push_back(asked);
+        if self.untold.len() > MOST_UNTOLD {
+            self.untold.pop_front();
+        }
     }
 
     /// The work that was pushed is done.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use backplane_core::{Envelope, Members, NodeId, PublishError, Topic};
+use backplane_core::{Envelope, Link, Members, NodeId, PublishError, Topic};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, watch},
@@ -110,9 +110,14 @@ const IN_WORK: usize = 16_384;
 const ROUND: Duration = Duration::from_secs(10);
 
 /// Runs until the hub and all that could bring it an errand are gone.
-pub(crate) async fn run(hub: Weak<Shared>, errands: Errands, members: watch::Receiver<Members>) {
+pub(crate) async fn run(
+    hub: Weak<Shared>,
+    errands: Errands,
+    members: watch::Receiver<Members>,
+    link: watch::Receiver<Link>,
+) {
     tokio::select! {
-        () = serve(Weak::clone(&hub), errands) => {}
+        () = serve(Weak::clone(&hub), errands, link) => {}
         () = notice_absence(hub, members) => {}
     }
 }
@@ -134,7 +139,7 @@ async fn notice_absence(hub: Weak<Shared>, mut members: watch::Receiver<Members>
     std::future::pending().await
 }
 
-async fn serve(hub: Weak<Shared>, mut errands: Errands) {
+async fn serve(hub: Weak<Shared>, mut errands: Errands, mut link: watch::Receiver<Link>) {
     let mut cases = Cases::default();
     let mut work: FuturesUnordered<Work> = FuturesUnordered::new();
     let mut round = Instant::now() + ROUND;
@@ -148,6 +153,12 @@ async fn serve(hub: Weak<Shared>, mut errands: Errands) {
             () = sleep_until(round), if !cases.is_empty() => {
                 round = Instant::now() + ROUND;
                 cases.go_round();
+            }
+            Ok(()) = link.changed(), if cases.owes_news() => {
+                let Some(hub) = hub.upgrade() else { return };
+                if link.borrow_and_update().is_up() {
+                    cases.tell_late(&hub).await;
+                }
             }
             errand = errands.next(), if work.len() - cases.waits() < IN_WORK => {
                 let (Some(errand), Some(hub)) = (errand, hub.upgrade()) else { return };

@@ -48,7 +48,7 @@ impl PolledConnection {
                 remember(&mut state.response, context);
                 return Poll::Pending;
             }
-            if !state.leaving.is_empty() {
+            if !state.leaving.is_empty() && state.lent.is_none() {
                 // Whatever comes from now on is for the next.
                 state.waits = false;
                 return Poll::Ready(Polled::Messages(take(&mut state, number)));

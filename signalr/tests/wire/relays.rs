@@ -151,7 +151,8 @@ async fn events_are_where_they_began_and_posts_land_anywhere() {
         let (_, token) = negotiated(&nodes[0], "").await;
         let path = format!("/hub?id={token}");
         let mut events = Chunked::get(&nodes[owner], &path, &[ACCEPT]).await;
-        assert_eq!((&*events.status, &*events.next().await), ("200 OK", ":\r\n"));
+        assert_eq!(events.status, "200 OK");
+        assert_eq!(events.next().await, ":\r\n");
         let post = async |node: SocketAddr, text: &str| {
             let answer = exchange(node, "POST", &path, &[], text.as_bytes()).await;
             assert_eq!(told(&answer), ("200 OK", ""));
@@ -279,6 +280,7 @@ async fn a_newer_poll_anywhere_cancels_an_older() {
     assert_eq!(told(&canceled), ("204 No Content", ""));
     client.call("1", "Echo", json!(["x"])).await;
     client.take(&soon(waiting).await);
+    assert_eq!(client.next().await["result"], "x");
     client.works().await;
 }
 
