@@ -219,7 +219,6 @@ impl HubBuilder {
         let (losses, news) = Losses::new(&*backplane, &self.options, self.notices, &self.listeners);
         let local = Arc::new(Local::new(backplane.node(), &self.options, desk, losses));
         let members = backplane.members();
-        let link = backplane.link();
         let connections = Arc::new(Connections::default());
         let routing = Routing::new(backplane, &name, &local, &connections, &self.options)?;
         let registrar = Registrar::new(self.options.announcements);
@@ -256,7 +255,7 @@ impl HubBuilder {
             closed: Notify::new(),
         });
         // These end with the hub, to which they hold no claim.
-        tokio::spawn(routing::run(Arc::downgrade(&shared), errands, members, link));
+        tokio::spawn(routing::run(Arc::downgrade(&shared), errands, members));
         if let Some(news) = news {
             tokio::spawn(loss::run(Arc::downgrade(&shared), self.listeners, news));
         }

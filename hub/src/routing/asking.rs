@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     Routed, Routing,
-    desk::Errand,
+    desk::{Asker, Errand},
     offer,
     patience::{Patience, REPEATS, Verdict},
     question::{Letter, Outcome, Question},
@@ -202,15 +202,15 @@ impl Waiting<'_> {
 }
 
 impl Waiting<'_> {
-    /// Whoever may have the question is told that nobody waits any more.
-    fn tell_to_undo(&self) {
+    /// Whoever may have the question is told that nobody waits any more, by an errand.
+    fn tell(&self, errand: impl FnOnce(Asker) -> Errand) {
         let asked = match &*self.progress.borrow() {
             Progress::Asked => self.asked,
             Progress::Accepted(owner, _) => Some(*owner),
             Progress::Done(..) | Progress::Gone => None,
         };
         if let Some(asked) = asked {
-            self.local.desk.bring(Errand::TellToUndo((asked, self.number)), &self.local.counters);
+            self.local.desk.bring(errand((asked, self.number)), &self.local.counters);
         }
     }
 }
@@ -222,7 +222,7 @@ impl Drop for Waiting<'_> {
         }
         // Cancelled. What a node does by itself may then be done or not.
         if self.work == Work::OfAClient && self.give_up().is_none() {
-            self.tell_to_undo();
+            self.tell(Errand::TellToUndo);
         }
     }
 }
@@ -292,7 +292,7 @@ impl Routing {
                 return Ok(outcome);
             }
             if work == Work::OfAClient && matches!(silence, Silence::Unavailable(_)) {
-                waiting.tell_to_undo();
+                waiting.tell(Errand::InsistToUndo);
             }
             Err(silence)
         })

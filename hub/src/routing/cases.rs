@@ -45,6 +45,9 @@ const MOST_RELAYED_BYTES: usize = 64 << 20;
 /// The most who are told late that nobody waits any more.
 const MOST_UNTOLD: usize = 4096;
 
+/// How often each of them is told: after an outage the nodes' links come up one after the other.
+const NEWS_TOLD: u8 = 5;
+
 /// Who has not asked again for so many rounds waits no more. One round tells nothing: it may be this
 /// node that did not run.
 const SILENT_ROUNDS: u8 = 3;
@@ -63,8 +66,8 @@ pub(super) struct Cases {
     relayed_bytes: usize,
     /// The latest relay of each asker for each connection.
     lanes: HashMap<Lane, u64>,
-    /// Who could not be told that nobody waits any more. The latest ones, oldest first.
-    untold: VecDeque<Asker>,
+    /// Who is to be told that nobody waits any more, and how often. The latest ones, oldest first.
+    untold: VecDeque<(Asker, u8)>,
 }
 
 /// Relays whose order counts: from one node, for one connection.
@@ -144,7 +147,13 @@ impl Cases {
             Errand::Node(asker, question) => return self.answer(hub, asker, None, question).await,
             Errand::Remind(asker) => self.remind(hub, asker).await,
             Errand::Undo(asker) => self.undo(hub, asker),
-            Errand::TellToUndo(asked) => self.tell_to_undo(hub, asked).await,
+            Errand::TellToUndo(asked) => {
+                let (node, number) = asked;
+                if send(hub, node, &Letter::Cancel(number)).await.is_err() {
+                    self.owe_news(asked);
+                }
+            }
+            Errand::InsistToUndo(asked) => self.owe_news(asked),
             Errand::TellEnded(registrar, connection) => {
                 let _ = send(hub, registrar, &Letter::Ended(connection)).await;
             }
@@ -162,20 +171,23 @@ impl Cases {
         !self.untold.is_empty()
     }
 
-    /// Tells them, now that the link is back.
+    /// Tells them, if the link is up.
     pub(super) async fn tell_late(&mut self, hub: &Shared) {
-        for asked in std::mem::take(&mut self.untold) {
-            self.tell_to_undo(hub, asked).await;
+        if !hub.routing.backplane.link().borrow().is_up() {
+            return;
+        }
+        for (asked, left) in std::mem::take(&mut self.untold) {
+            let (node, number) = asked;
+            let sent = send(hub, node, &Letter::Cancel(number)).await.is_ok();
+            let left = left - u8::from(sent);
+            if left > 0 {
+                self.untold.push_back((asked, left));
+            }
         }
     }
 
-    /// Who cannot be told now is told when the link is back, or when he is heard again.
-    async fn tell_to_undo(&mut self, hub: &Shared, asked: Asker) {
-        let (node, number) = asked;
-        if send(hub, node, &Letter::Cancel(number)).await.is_ok() {
-            return;
-        }
-        self.untold.push_back(asked);
+    fn owe_news(&mut self, asked: Asker) {
+        self.untold.push_back((asked, NEWS_TOLD));
         if self.untold.len() > MOST_UNTOLD {
             self.untold.pop_front();
         }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use backplane_core::{Envelope, Link, Members, NodeId, PublishError, Topic};
+use backplane_core::{Envelope, Members, NodeId, PublishError, Topic};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, watch},
@@ -80,6 +80,8 @@ pub(crate) enum Errand {
     Undo(Asker),
     /// Another node answered a question that this one gave up: tell it to undo it.
     TellToUndo(Asker),
+    /// The same, several times once the link is up: it may hear only later.
+    InsistToUndo(Asker),
     /// A connection that was granted to that node has ended.
     Ended(NodeId, Box<str>),
     /// Tell the registrar that a connection has ended that it granted to this node.
@@ -109,15 +111,13 @@ const IN_WORK: usize = 16_384;
 /// How often it is looked whether those who ask for what takes long still wait.
 const ROUND: Duration = Duration::from_secs(10);
 
+/// How often those are told again who could not be told that nobody waits for them.
+const NEWS: Duration = Duration::from_secs(1);
+
 /// Runs until the hub and all that could bring it an errand are gone.
-pub(crate) async fn run(
-    hub: Weak<Shared>,
-    errands: Errands,
-    members: watch::Receiver<Members>,
-    link: watch::Receiver<Link>,
-) {
+pub(crate) async fn run(hub: Weak<Shared>, errands: Errands, members: watch::Receiver<Members>) {
     tokio::select! {
-        () = serve(Weak::clone(&hub), errands, link) => {}
+        () = serve(Weak::clone(&hub), errands) => {}
         () = notice_absence(hub, members) => {}
     }
 }
@@ -139,10 +139,11 @@ async fn notice_absence(hub: Weak<Shared>, mut members: watch::Receiver<Members>
     std::future::pending().await
 }
 
-async fn serve(hub: Weak<Shared>, mut errands: Errands, mut link: watch::Receiver<Link>) {
+async fn serve(hub: Weak<Shared>, mut errands: Errands) {
     let mut cases = Cases::default();
     let mut work: FuturesUnordered<Work> = FuturesUnordered::new();
     let mut round = Instant::now() + ROUND;
+    let mut news = Instant::now();
     loop {
         tokio::select! {
             biased;
@@ -154,11 +155,10 @@ async fn serve(hub: Weak<Shared>, mut errands: Errands, mut link: watch::Receive
                 round = Instant::now() + ROUND;
                 cases.go_round();
             }
-            Ok(()) = link.changed(), if cases.owes_news() => {
+            () = sleep_until(news), if cases.owes_news() => {
                 let Some(hub) = hub.upgrade() else { return };
-                if link.borrow_and_update().is_up() {
-                    cases.tell_late(&hub).await;
-                }
+                cases.tell_late(&hub).await;
+                news = Instant::now() + NEWS;
             }
             errand = errands.next(), if work.len() - cases.waits() < IN_WORK => {
                 let (Some(errand), Some(hub)) = (errand, hub.upgrade()) else { return };

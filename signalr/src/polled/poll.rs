@@ -31,11 +31,7 @@ impl PolledConnection {
         self.wait(longest, |state, number| Loan::new(self, state, number)).await
     }
 
-    async fn wait<T>(
-        &self,
-        longest: Duration,
-        take: impl Fn(&mut State, u64) -> T,
-    ) -> Polled<T> {
+    async fn wait<T>(&self, longest: Duration, take: impl Fn(&mut State, u64) -> T) -> Polled<T> {
         let number = self.arrive();
         let _leaving = Leaving { connection: self, number };
         let polled = poll_fn(|context| {

@@ -41,7 +41,11 @@ pub(super) enum Verdict {
     /// A newer poll has come, or there is nothing to tell any more.
     Over,
     /// There is so much to tell, and it begins with this piece.
-    Batch { loan: u64, size: u64, piece: Bytes },
+    Batch {
+        loan: u64,
+        size: u64,
+        piece: Bytes,
+    },
     /// More of it.
     Piece(Bytes),
     Refused(Reason),

@@ -102,8 +102,7 @@ fn post(connection: Arc<PolledConnection>, bytes: Bytes) -> BoxFuture<'static, R
 fn lend(loan: Loan, piece: usize) -> RelayAnswer {
     let batch = loan.batch();
     let first = batch.slice(..batch.len().min(piece));
-    let verdict =
-        Verdict::Batch { loan: loan.number(), size: batch.len() as u64, piece: first };
+    let verdict = Verdict::Batch { loan: loan.number(), size: batch.len() as u64, piece: first };
     answer(&verdict).when_settled(move |written| {
         if written {
             loan.keep();

@@ -127,7 +127,10 @@ async fn without_the_broker_only_the_own_tokens_are_good() {
     medium.stop();
     let mut link = two.hub.backplane().link();
     link.wait_for(|link| !link.is_up()).await.unwrap();
-    assert_eq!(refused(&two, &format!("?id={token}")).await, (503, "The server of this connection cannot be reached now".to_owned()));
+    assert_eq!(
+        refused(&two, &format!("?id={token}")).await,
+        (503, "The server of this connection cannot be reached now".to_owned())
+    );
     let mut client = Client::request(&one, &format!("?id={token}"), &[]).await.unwrap();
     client.shake().await;
     client.works().await;

@@ -173,17 +173,11 @@ async fn events_are_where_they_began_and_posts_land_anywhere() {
             let again = request(node, "GET", &path, &[ACCEPT]).await;
             assert_eq!(told(&again), ("409 Conflict", ""));
             let poll = request(node, "GET", &path, &[]).await;
-            assert_eq!(
-                told(&poll),
-                ("400 Bad Request", "Cannot change transports mid-connection")
-            );
+            assert_eq!(told(&poll), ("400 Bad Request", "Cannot change transports mid-connection"));
             let delete = request(node, "DELETE", &path, &[]).await;
             assert_eq!(
                 told(&delete),
-                (
-                    "400 Bad Request",
-                    "Cannot terminate this connection using the DELETE endpoint."
-                )
+                ("400 Bad Request", "Cannot terminate this connection using the DELETE endpoint.")
             );
         }
         drop(events);
@@ -382,7 +376,8 @@ async fn a_stolen_token_gets_nothing_anywhere() {
     let (id, token) = negotiated(&nodes[0], "&user=ann").await;
     let path = format!("/hub?user=ann&id={token}");
     assert_eq!(request(&nodes[1], "GET", &path, &[]).await.status, "200 OK");
-    let forged = format!("{}{}", &token[..token.len() - 1], if token.ends_with('A') { 'E' } else { 'A' });
+    let forged =
+        format!("{}{}", &token[..token.len() - 1], if token.ends_with('A') { 'E' } else { 'A' });
     for node in at(&nodes) {
         for stolen in [
             format!("/hub?user=bob&id={token}"),

@@ -88,6 +88,15 @@ impl Stream {
         stream
     }
 
+    /// The node that has the connection.
+    async fn owner(&mut self, figures: &Figures) -> String {
+        let call = json!({"type": 1, "invocationId": "0", "target": "Node", "arguments": []});
+        self.visitor().post(&format!("{call}\u{1e}")).await;
+        let answer = self.next(figures).await;
+        let answer: Value = serde_json::from_str(&answer[0]).expect("JSON");
+        answer["result"].as_str().expect("a node").to_owned()
+    }
+
     fn visitor(&self) -> &Visitor {
         match self {
             Self::Polls(visitor) | Self::Events(visitor, ..) => visitor,
@@ -139,7 +148,8 @@ async fn listen(mut stream: Stream, started: Instant, figures: &Figures) -> u64 
                     figures.delays.fetch_add(now - sent, Ordering::Relaxed);
                     figures.longest.fetch_max(now - sent, Ordering::Relaxed);
                     // The client says something too, which comes back.
-                    let call = json!({"type": 1, "target": "SendBack", "arguments": [number.to_string()]});
+                    let call =
+                        json!({"type": 1, "target": "SendBack", "arguments": [number.to_string()]});
                     stream.visitor().post(&format!("{call}\u{1e}")).await;
                     figures.posts.fetch_add(1, Ordering::Relaxed);
                 }
@@ -153,22 +163,20 @@ async fn listen(mut stream: Stream, started: Instant, figures: &Figures) -> u64 
     }
 }
 
-/// Sends to each client once in each round, from a node in turn.
-async fn tell(nodes: &[Server], ids: &[ConnectionId], rounds: u64, pause: Duration, started: Instant) {
+/// Sends to each client once in each round, each from a node of its own.
+async fn tell(clients: &[(ConnectionId, &Server)], rounds: u64, pause: Duration, started: Instant) {
     let mut next = interval(pause);
     next.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for round in (0..rounds).chain([END]) {
         next.tick().await;
-        for (place, id) in ids.iter().enumerate() {
-            // Of one sender messages have an order, so each client has one: not the node it is on.
-            let node = &nodes[place % nodes.len()];
+        for (id, node) in clients {
             let now = u64::try_from(started.elapsed().as_micros()).expect("not for ever");
             node.hub.clients().connection(id).send("Told", (round, now)).await.expect("sent");
         }
     }
 }
 
-async fn run(clients: usize, rounds: u64, pause: Duration) {
+async fn run(count: usize, rounds: u64, pause: Duration) {
     let (_medium, nodes) = cluster(3, shared).await;
     let door = front_door::open(
         SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -178,16 +186,22 @@ async fn run(clients: usize, rounds: u64, pause: Duration) {
     let figures = Figures::default();
     let started = Instant::now();
     let mut streams = Vec::new();
-    for place in 0..clients {
+    for place in 0..count {
         streams.push(Stream::open(door, place % 2 == 0, &figures).await);
     }
-    let ids: Vec<ConnectionId> =
-        streams.iter().map(|stream| stream.visitor().id.as_str().into()).collect();
+    // What is sent comes from a node that does not have the connection.
+    let mut clients = Vec::new();
+    for (place, stream) in streams.iter_mut().enumerate() {
+        let owner = stream.owner(&figures).await;
+        let mut others = nodes.iter().filter(|node| node.hub.node().to_string() != owner);
+        let sender = others.nth(place % 2).expect("two others");
+        clients.push((ConnectionId::from(&*stream.visitor().id), sender));
+    }
     let opened = started.elapsed();
     let done = AtomicBool::new(false);
     let listening = join_all(streams.into_iter().map(|it| listen(it, started, &figures)));
     let told = async {
-        tell(&nodes, &ids, rounds, pause, started).await;
+        tell(&clients, rounds, pause, started).await;
         done.store(true, Ordering::Release);
     };
     let (told, ()) = join(listening, told).await;
@@ -198,7 +212,7 @@ async fn run(clients: usize, rounds: u64, pause: Duration) {
     let stats: Vec<_> = nodes.iter().map(|node| node.hub.stats()).collect();
     let relays: u64 = stats.iter().map(|stats| stats.relays).sum();
     println!(
-        "{clients} clients ({opened:.1?} to connect), {} messages to them and {} from them in {:.1?}, \
+        "{count} clients ({opened:.1?} to connect), {} messages to them and {} from them in {:.1?}, \
          {} polls, {} events, {relays} requests relayed; none lost, doubled or out of order; \
          {:.1} ms on average, {:.1} ms at most",
         sum(&figures.messages),

@@ -3,7 +3,9 @@
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use backplane_hub::{Backplane, Caller, Disconnect, Hub, HubBuilder, HubError, HubOptions, Policy, State};
+use backplane_hub::{
+    Backplane, Caller, Disconnect, Hub, HubBuilder, HubError, HubOptions, Policy, State,
+};
 use backplane_memory::Medium;
 use backplane_signalr::{Options, Rejection, health_router, router};
 use http::request::Parts;
@@ -141,6 +143,7 @@ fn hub(node: Arc<dyn Backplane>, probe: Probe) -> HubBuilder {
         .method("Panic", panic)
         .method("Unwritable", async || HashMap::from([((1, 2), 3)]))
         .method("WhoAmI", async |caller: Caller| caller.id().to_string())
+        .method("Node", async |caller: Caller| caller.hub().node().to_string())
         .method("User", async |caller: Caller| {
             caller.user().and_then(|user| user.id.as_deref().map(str::to_owned))
         })
