@@ -8,7 +8,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use backplane_hub::{ConnectionId, Ownership, User};
-use bytes::Bytes;
 use futures_util::future::Either;
 use http::{
     HeaderName, StatusCode,
@@ -20,7 +19,7 @@ use crate::{
     Transport,
     carrier::Carrier,
     endpoint::Endpoint,
-    polled::{Events, Polled, PolledConnection, PolledSocket, PostError},
+    polled::{Events, Polled, PolledConnection, PolledSocket, PostError, whole},
     raw,
     refusal::{Refusal, plain},
     request::Kept,
@@ -72,10 +71,7 @@ impl Endpoint {
         let (id, registration) = match ticket {
             None => (ConnectionId::random(), None),
             Some(ticket) => {
-                if let Some(local) = self.local(&ticket) {
-                    return Err(begun(&local, Transport::WebSockets));
-                }
-                let ownership = self.claim(&ticket).await?;
+                let ownership = self.take(&ticket, Transport::WebSockets).await?;
                 let registration = self.table.register(&ticket.id, Local::WebSocket, ownership);
                 (ticket.id, Some(registration))
             }
@@ -94,10 +90,7 @@ impl Endpoint {
         let transport = Transport::ServerSentEvents;
         let ticket = self.ticket(token, user.as_ref())?;
         self.serves(transport)?;
-        if let Some(local) = self.local(&ticket) {
-            return Err(begun(&local, transport));
-        }
-        let ownership = self.claim(&ticket).await?;
+        let ownership = self.take(&ticket, transport).await?;
         let connection = self.begin(ticket.id, ownership, user, request, transport);
         Ok((EVENTS, Body::from_stream(Events::new(connection))).into_response())
     }
@@ -116,9 +109,12 @@ impl Endpoint {
             Some(Local::Polled(connection)) if connection.transport() == transport => {
                 Ok(answer(connection.poll(self.options.poll_timeout).await))
             }
-            Some(local) => Err(begun(&local, transport)),
+            Some(local) => Err(local.begun(transport)),
             None => {
-                self.begin_polls(ticket, user, request).await?;
+                let Some(ownership) = self.claim_polls(&ticket).await? else {
+                    return self.poll_elsewhere(&ticket).await;
+                };
+                self.begin(ticket.id, ownership, user, request, transport);
                 Ok((UNCACHED, OCTETS, ()).into_response())
             }
         }
@@ -137,50 +133,66 @@ impl Endpoint {
             Some(Local::Polled(connection)) => connection,
             Some(Local::WebSocket) => return Err(Refusal::NoPost),
             None => {
-                self.serves(Transport::LongPolling).map_err(|_| Refusal::Unknown)?;
-                self.begin_polls(ticket, user, request).await?
+                let claimed = match self.serves(Transport::LongPolling) {
+                    Ok(()) => self.claim_polls(&ticket).await?,
+                    // It cannot begin so, but may have begun elsewhere.
+                    Err(_) => None,
+                };
+                let Some(ownership) = claimed else {
+                    self.post_elsewhere(&ticket, body).await?;
+                    return Ok(plain(StatusCode::OK, ""));
+                };
+                self.begin(ticket.id, ownership, user, request, Transport::LongPolling)
             }
         };
-        match connection.post(body).await {
-            Ok(()) => Ok(plain(StatusCode::OK, "")),
-            Err(PostError::Over) => Err(Refusal::Unknown),
-            Err(PostError::Body(error)) => {
-                tracing::debug!(hub = self.hub.name(), %error, "the body of a request broke off");
-                Err(Refusal::Body)
-            }
-        }
+        connection.post(body).await.map_err(|error| self.broken(&error))?;
+        Ok(plain(StatusCode::OK, ""))
     }
 
     /// Ends a connection of long polling.
-    pub(crate) fn delete(
+    pub(crate) async fn delete(
         &self,
         token: Option<&str>,
         user: Option<&User>,
     ) -> Result<Response, Refusal> {
         let ticket = self.ticket(token, user)?;
-        match self.local(&ticket).ok_or(Refusal::Unknown)? {
-            Local::Polled(connection) if connection.transport() == Transport::LongPolling => {
-                self.table.remove(&ticket.id);
-                connection.hang_up();
-                Ok(plain(StatusCode::ACCEPTED, ""))
+        if self.local(&ticket).is_none() {
+            self.delete_elsewhere(&ticket).await?;
+        } else {
+            self.table.delete(&ticket.id)?;
+        }
+        Ok(plain(StatusCode::ACCEPTED, ""))
+    }
+
+    /// The refusal of a POST whose bytes did not come through.
+    pub(crate) fn broken(&self, error: &PostError) -> Refusal {
+        match error {
+            PostError::Over => Refusal::Unknown,
+            PostError::Body(error) => {
+                tracing::debug!(hub = self.hub.name(), %error, "the body of a request broke off");
+                Refusal::Body
             }
-            _ => Err(Refusal::NoDelete),
         }
     }
 
-    /// Begins a connection of long polling.
-    async fn begin_polls(
-        self: &Arc<Self>,
-        ticket: Ticket,
-        user: Option<User>,
-        request: &Parts,
-    ) -> Result<Arc<PolledConnection>, Refusal> {
-        // One that has begun, but not here, has ended or is on another node.
-        let ownership = self.claim(&ticket).await.map_err(|refusal| match refusal {
+    /// Lets a connection begin here, or refuses as the node does that has it.
+    async fn take(&self, ticket: &Ticket, transport: Transport) -> Result<Ownership, Refusal> {
+        if let Some(local) = self.local(ticket) {
+            return Err(local.begun(transport));
+        }
+        match self.claim(ticket).await? {
+            Some(ownership) => Ok(ownership),
+            None => Err(self.begun_elsewhere(ticket, transport).await),
+        }
+    }
+
+    /// Lets a connection of long polling begin here; `None` where it has begun elsewhere.
+    async fn claim_polls(&self, ticket: &Ticket) -> Result<Option<Ownership>, Refusal> {
+        self.claim(ticket).await.map_err(|refusal| match refusal {
+            // Here, and it is no more.
             Refusal::Begun => Refusal::Unknown,
             other => other,
-        })?;
-        Ok(self.begin(ticket.id, ownership, user, request, Transport::LongPolling))
+        })
     }
 
     fn begin(
@@ -222,14 +234,10 @@ fn serve(carrier: Carrier, admission: Admission) -> impl Future<Output = ()> + S
     }
 }
 
-/// The refusal of a connection that has begun.
-fn begun(local: &Local, transport: Transport) -> Refusal {
-    if local.transport() == transport { Refusal::Begun } else { Refusal::OtherTransport }
-}
-
-fn answer(polled: Polled) -> Response {
+/// The answer to a poll.
+pub(crate) fn answer(polled: Polled) -> Response {
     match polled {
-        Polled::Messages(batch) => (UNCACHED, OCTETS, whole(batch)).into_response(),
+        Polled::Messages(batch) => messages(whole(batch)),
         Polled::Nothing => (UNCACHED, plain(StatusCode::OK, "")).into_response(),
         Polled::Superseded | Polled::Over => {
             (UNCACHED, plain(StatusCode::NO_CONTENT, "")).into_response()
@@ -237,10 +245,7 @@ fn answer(polled: Polled) -> Response {
     }
 }
 
-/// The messages as one body, whose length is known.
-fn whole(batch: Vec<Bytes>) -> Bytes {
-    match <[Bytes; 1]>::try_from(batch) {
-        Ok([message]) => message,
-        Err(batch) => batch.concat().into(),
-    }
+/// The answer to a poll that has something to tell, in a body whose length is known.
+pub(crate) fn messages(body: impl IntoResponse) -> Response {
+    (UNCACHED, OCTETS, body).into_response()
 }

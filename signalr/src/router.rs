@@ -75,7 +75,7 @@ async fn connect(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) 
         Method::GET if Upgrade::is_wanted(&parts) => endpoint.websocket(parts, id, user).await,
         Method::GET => endpoint.poll(&parts, id, user).await,
         Method::POST => endpoint.post(&parts, id, user, body).await,
-        Method::DELETE => endpoint.delete(id, user.as_ref()),
+        Method::DELETE => endpoint.delete(id, user.as_ref()).await,
         _ => Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "")),
     };
     answered.unwrap_or_else(IntoResponse::into_response)

@@ -10,43 +10,34 @@ import { polls, requests } from './functional/requests.mjs';
 import { streams } from './functional/streams.mjs';
 import { startBroker, startFunctional } from './processes.mjs';
 
-/** Why what is made of several requests has one node only, for as long as no node relays them. */
-const UNRELAYED = 'nodes do not relay requests yet';
-
-async function everything(t, site, nodes) {
-  const skip = (transport) => (nodes > 1 && transport !== 'WebSockets' ? UNRELAYED : false);
-  const each = async (scenarios, title, options, ...args) => {
+async function everything(t, site) {
+  const each = async (scenarios, title, ...args) => {
     for (const [name, run] of Object.entries(scenarios)) {
-      await t.test(`${name}: ${title}`, { timeout: 60_000, ...options }, () => run(site, ...args));
+      await t.test(`${name}: ${title}`, { timeout: 60_000 }, () => run(site, ...args));
     }
   };
-  for (const pair of PAIRS) {
-    const options = { skip: skip(pair.transport) };
-    await each({ ...calls, ...streams, ...lifetimes }, pair.title, options, pair);
-  }
-  for (const protocol of ['json', 'messagepack']) {
-    await each(choices, protocol, { skip: skip('LongPolling') }, protocol);
-  }
-  for (const transport of TRANSPORTS) await each(raw, transport, { skip: skip(transport) }, transport);
-  await each(rawOnce, 'raw', { skip: skip('LongPolling') });
-  await each(polls, 'polls', { skip: skip('LongPolling') });
-  await each(sockets, 'plain WebSockets', {});
-  await each(requests, 'requests', {});
+  for (const pair of PAIRS) await each({ ...calls, ...streams, ...lifetimes }, pair.title, pair);
+  for (const protocol of ['json', 'messagepack']) await each(choices, protocol, protocol);
+  for (const transport of TRANSPORTS) await each(raw, transport, transport);
+  await each(rawOnce, 'raw');
+  await each(polls, 'polls');
+  await each(sockets, 'plain WebSockets');
+  await each(requests, 'requests');
 }
 
 test('one node', { timeout: 600_000 }, async (t) => {
-  await everything(t, await startFunctional(t), 1);
+  await everything(t, await startFunctional(t));
 });
 
 describe('two nodes', () => {
   test('over memory', { timeout: 600_000 }, async (t) => {
-    await everything(t, await startFunctional(t, '--nodes', '2'), 2);
+    await everything(t, await startFunctional(t, '--nodes', '2'));
   });
 
   for (const label of ['redis7', 'nats2_15']) {
     test(`over ${label}`, { timeout: 600_000 }, async (t) => {
       const { url } = await startBroker(t, label);
-      await everything(t, await startFunctional(t, '--nodes', '2', '--backplane', url), 2);
+      await everything(t, await startFunctional(t, '--nodes', '2', '--backplane', url));
     });
   }
 });

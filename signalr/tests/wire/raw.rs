@@ -16,7 +16,7 @@ use tokio_tungstenite::{connect_async, tungstenite::Message};
 use crate::{
     client::soon,
     events::ACCEPT,
-    http::{Chunked, exchange_at, request_at},
+    http::{Chunked, exchange, request},
     server::{Server, by_query},
 };
 
@@ -43,19 +43,18 @@ impl Raw {
 
     /// The path of a negotiated connection.
     async fn negotiated(&self) -> String {
-        let answer =
-            request_at(self.address, "POST", "/raw/negotiate?negotiateVersion=1", &[]).await;
+        let answer = request(self.address, "POST", "/raw/negotiate?negotiateVersion=1", &[]).await;
         let answer: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
         assert_eq!(answer["availableTransports"].as_array().unwrap().len(), 3);
         format!("/raw?id={}", answer["connectionToken"].as_str().unwrap())
     }
 
     async fn post(&self, path: &str, text: &str) -> String {
-        exchange_at(self.address, "POST", path, &[], text.as_bytes()).await.status
+        exchange(self.address, "POST", path, &[], text.as_bytes()).await.status
     }
 
     async fn poll(&self, path: &str) -> (String, String) {
-        let answer = request_at(self.address, "GET", path, &[]).await;
+        let answer = request(self.address, "GET", path, &[]).await;
         (answer.status, answer.body)
     }
 }
@@ -125,7 +124,7 @@ async fn a_websocket_echoes_text_and_closes_cleanly() {
 async fn events_echo_until_the_client_lets_go() {
     let (raw, mut events) = watched().await;
     let path = raw.negotiated().await;
-    let mut response = Chunked::get_at(raw.address, &path, &[ACCEPT]).await;
+    let mut response = Chunked::get(raw.address, &path, &[ACCEPT]).await;
     assert_eq!(response.next().await, ":\r\n");
     for text in ["one", "two"] {
         assert_eq!(raw.post(&path, text).await, "200 OK");
@@ -145,7 +144,7 @@ async fn polls_echo_until_the_client_ends_it() {
         assert_eq!(raw.post(&path, text).await, "200 OK");
         assert_eq!(raw.poll(&path).await, ("200 OK".to_owned(), text.to_owned()));
     }
-    let delete = request_at(raw.address, "DELETE", &path, &[]).await;
+    let delete = request(raw.address, "DELETE", &path, &[]).await;
     assert_eq!(delete.status, "202 Accepted");
     assert_eq!(soon(events.recv()).await.unwrap(), "LongPolling");
     assert_eq!(raw.poll(&path).await.0, "404 Not Found");
@@ -166,7 +165,7 @@ async fn what_was_sent_comes_before_the_end() {
     assert_eq!(u16::from(frame.code), 1000);
 
     let path = raw.negotiated().await;
-    let mut response = Chunked::get_at(raw.address, &path, &[ACCEPT]).await;
+    let mut response = Chunked::get(raw.address, &path, &[ACCEPT]).await;
     assert_eq!(response.next().await, ":\r\n");
     assert_eq!(response.next().await, "data: bye ?\r\n\r\n");
     assert_eq!(response.next().await, "", "the response ends");
@@ -207,8 +206,8 @@ async fn requests_are_let_in_as_those_of_the_hub() {
         ("/raw/negotiate?negotiateVersion=1", "401 Unauthorized"),
         ("/raw/negotiate?negotiateVersion=1&user=ann", "200 OK"),
     ] {
-        assert_eq!(request_at(address, "POST", path, &[]).await.status, status);
+        assert_eq!(request(address, "POST", path, &[]).await.status, status);
     }
-    assert_eq!(request_at(address, "GET", "/raw", &[]).await.status, "401 Unauthorized");
+    assert_eq!(request(address, "GET", "/raw", &[]).await.status, "401 Unauthorized");
     task.abort();
 }
