@@ -73,6 +73,14 @@ impl Carrier {
         }
     }
 
+    /// Whether something is left that was to be written.
+    pub(crate) fn has_unsent(&self) -> bool {
+        match self {
+            Self::WebSocket(socket) => socket.is_writing(),
+            Self::Polled(socket) => socket.has_unsent(),
+        }
+    }
+
     /// Starts to write these messages, none of them split, and empties `batch`.
     pub(crate) fn send(&mut self, batch: &mut Vec<Bytes>) {
         match self {

@@ -11,7 +11,9 @@ use http::request::Parts;
 use crate::{
     NegotiateVersion, Options, Rejection, Transport, negotiate,
     query::Query,
+    raw::Serve,
     refusal::Refusal,
+    relayed::{Owner, Owners},
     table::{Local, Table},
     token::{self, Ticket, TokenError},
 };
@@ -22,6 +24,9 @@ pub(crate) struct Endpoint {
     pub(crate) hub: Hub,
     pub(crate) options: Options,
     pub(crate) table: Arc<Table>,
+    pub(crate) owners: Owners,
+    /// Serves the connections instead of the hub.
+    pub(crate) serve: Option<Serve>,
 }
 
 /// How far the clocks of nodes may differ.
@@ -29,7 +34,9 @@ const CLOCKS: Duration = Duration::from_secs(30);
 
 impl Endpoint {
     pub(crate) fn new(hub: Hub, options: Options) -> Self {
-        Self { hub, options, table: Arc::default() }
+        let table = Arc::default();
+        hub.on_relay(Arc::new(Owner::new(&hub, &table, options.poll_timeout)));
+        Self { hub, options, table, owners: Owners::default(), serve: None }
     }
 
     /// The user that a request comes from, if the hub lets it pass.
@@ -86,19 +93,36 @@ impl Endpoint {
         self.table.find(&ticket.id)
     }
 
-    /// Lets a connection begin, which is granted once.
-    pub(crate) async fn claim(&self, ticket: &Ticket) -> Result<Ownership, Refusal> {
-        ticket.check(SystemTime::now()).map_err(|error| self.unknown(error))?;
+    /// Lets a connection begin here, which is granted once. `None` where another node may have it.
+    pub(crate) async fn claim(&self, ticket: &Ticket) -> Result<Option<Ownership>, Refusal> {
+        if self.owners.find(&ticket.id).is_some() {
+            return Ok(None);
+        }
+        if let Err(error) = ticket.check(SystemTime::now()) {
+            // That does not matter to one that has begun.
+            tracing::debug!(hub = self.hub.name(), %error, "a connection does not begin");
+            return Ok(None);
+        }
         let error = match self.hub.claim(&ticket.id, ticket.registrar).await {
-            Ok(ownership) => return Ok(ownership),
+            Ok(ownership) => return Ok(Some(ownership)),
             Err(error) => error,
         };
-        tracing::debug!(hub = self.hub.name(), %error, "refused a connection token");
-        Err(match error {
-            ClaimError::AlreadyClaimed { .. } => Refusal::Begun,
-            ClaimError::Unavailable { .. } => Refusal::Unavailable,
-            _ => Refusal::Unknown,
-        })
+        tracing::debug!(hub = self.hub.name(), %error, "a connection does not begin");
+        match error {
+            ClaimError::AlreadyClaimed { owner: Some(owner) } if owner == self.hub.node() => {
+                Err(Refusal::Begun)
+            }
+            ClaimError::AlreadyClaimed { owner } => {
+                if let Some(owner) = owner {
+                    self.owners.note(&ticket.id, owner);
+                }
+                Ok(None)
+            }
+            ClaimError::Unavailable { .. } => Err(Refusal::Unavailable),
+            ClaimError::Ended => Err(Refusal::Unknown),
+            // The registrar is gone, or has forgotten.
+            _ => Ok(None),
+        }
     }
 
     fn unknown(&self, error: TokenError) -> Refusal {

@@ -52,6 +52,9 @@
 //! [`Options::transports`] limits which transports there are. All of them carry JSON, and MessagePack
 //! but for server-sent events, which are text.
 //!
+//! [`raw_router`] serves connections of plain bytes in the same way, for clients that bring a protocol of
+//! their own.
+//!
 //! # Values
 //!
 //! Whatever implements serde's traits can be an argument and a result, by the names of its fields in
@@ -77,6 +80,25 @@
 //!
 //! A client of version 0 shows the very id that it connects with, so there the token is the
 //! connection's id.
+//!
+//! The node that the first request of a connection lands on has it from then on. Every further POST,
+//! poll and DELETE may land on any node: it checks the token, which has to be the user's but may have
+//! expired by then, and relays the request over the backplane to the node that has the connection:
+//!
+//! * A POST is answered once its bytes wait for the hub, so a client that sends too fast is slowed down
+//!   wherever it sends. Of a client that waits for each answer before it goes on, as all do, what it sends
+//!   keeps its order. Bodies of more than 64 KiB travel in pieces.
+//! * A poll waits at the connection's node, until another one comes by whichever node, or its client
+//!   hangs up. What it fetches is kept there until it is said that it was written to the client, and is
+//!   for the next poll if it was not. Where a node dies between the two, or is cut off for half a minute, a
+//!   client may get something twice.
+//! * What the node with the connection refuses is refused everywhere with the same status and text.
+//! * A connection that no node has is not found (404), within about a second where nobody
+//!   knows of it; so are those of a node that died, as soon as that is known. While the link to the broker is
+//!   down, requests about connections of other nodes get a 503.
+//!
+//! So a relayed request costs a round trip over the backplane, and a load balancer with affinity still
+//! saves that: it is an optimisation, and nothing depends on it.
 //!
 //! # When the backplane loses something
 //!
@@ -130,7 +152,9 @@ mod negotiate;
 mod options;
 mod polled;
 mod query;
+mod raw;
 mod refusal;
+mod relayed;
 mod request;
 mod requests;
 mod router;
@@ -148,6 +172,7 @@ pub use auth::{
 pub use health::health_router;
 pub use negotiate::NegotiateVersion;
 pub use options::Options;
+pub use raw::{RawConnection, RawSendError, raw_router};
 pub use request::ConnectionRequest;
 pub use router::router;
 pub use token::{TokenKey, TokenKeyError, TokenKeys};

@@ -8,7 +8,7 @@ use crate::{Rejection, Transport, texts, websocket::UpgradeError};
 pub(crate) enum Refusal {
     /// It names none.
     IdRequired,
-    /// Nothing is known of the one that it names, here and now.
+    /// No node has the one that it names.
     Unknown,
     /// Nobody who knows of it can be asked.
     Unavailable,
@@ -35,7 +35,7 @@ impl IntoResponse for Refusal {
         match self {
             Self::IdRequired => plain(StatusCode::BAD_REQUEST, texts::ID_REQUIRED),
             Self::Unknown => plain(StatusCode::NOT_FOUND, texts::UNKNOWN_ID),
-            Self::Unavailable => plain(StatusCode::SERVICE_UNAVAILABLE, ""),
+            Self::Unavailable => plain(StatusCode::SERVICE_UNAVAILABLE, texts::UNREACHABLE),
             Self::Begun => plain(StatusCode::CONFLICT, ""),
             Self::OtherTransport => plain(StatusCode::BAD_REQUEST, texts::OTHER_TRANSPORT),
             Self::NotServed(transport) => {

@@ -41,6 +41,10 @@ impl Kept {
 }
 
 impl ConnectionRequest {
+    pub(crate) const fn new(kept: Arc<Kept>) -> Self {
+        Self(kept)
+    }
+
     /// How the connection travels.
     #[must_use]
     pub fn transport(&self) -> Transport {

@@ -1,14 +1,14 @@
 //! What the requests of each transport do. Each begins a connection, or is about one that has begun;
 //! the refusals are those of the original.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
 use backplane_hub::{ConnectionId, Ownership, User};
-use bytes::Bytes;
+use futures_util::future::Either;
 use http::{
     HeaderName, StatusCode,
     header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPIRES, ORIGIN, PRAGMA},
@@ -19,11 +19,13 @@ use crate::{
     Transport,
     carrier::Carrier,
     endpoint::Endpoint,
-    polled::{Events, Polled, PolledConnection, PolledSocket, PostError},
+    polled::{Events, Polled, PolledConnection, PolledSocket, PostError, whole},
+    raw,
     refusal::{Refusal, plain},
     request::Kept,
     session::{self, Admission},
     table::{Local, Registration},
+    token::Ticket,
     websocket::Upgrade,
 };
 
@@ -69,16 +71,13 @@ impl Endpoint {
         let (id, registration) = match ticket {
             None => (ConnectionId::random(), None),
             Some(ticket) => {
-                if let Some(local) = self.local(&ticket) {
-                    return Err(begun(&local, Transport::WebSockets));
-                }
-                let ownership = self.claim(&ticket).await?;
+                let ownership = self.take(&ticket, Transport::WebSockets).await?;
                 let registration = self.table.register(&ticket.id, Local::WebSocket, ownership);
                 (ticket.id, Some(registration))
             }
         };
         let admission = self.admission(id, user, registration, &request, Transport::WebSockets);
-        Ok(upgrade.accept(move |socket| session::run(Carrier::WebSocket(socket), admission)))
+        Ok(upgrade.accept(move |socket| serve(Carrier::WebSocket(socket), admission)))
     }
 
     /// Begins a connection of server-sent events.
@@ -91,10 +90,7 @@ impl Endpoint {
         let transport = Transport::ServerSentEvents;
         let ticket = self.ticket(token, user.as_ref())?;
         self.serves(transport)?;
-        if let Some(local) = self.local(&ticket) {
-            return Err(begun(&local, transport));
-        }
-        let ownership = self.claim(&ticket).await?;
+        let ownership = self.take(&ticket, transport).await?;
         let connection = self.begin(ticket.id, ownership, user, request, transport);
         Ok((EVENTS, Body::from_stream(Events::new(connection))).into_response())
     }
@@ -113,56 +109,90 @@ impl Endpoint {
             Some(Local::Polled(connection)) if connection.transport() == transport => {
                 Ok(answer(connection.poll(self.options.poll_timeout).await))
             }
-            Some(local) => Err(begun(&local, transport)),
+            Some(local) => Err(local.begun(transport)),
             None => {
-                // One that has begun, but not here, has ended or is on another node.
-                let ownership = self.claim(&ticket).await.map_err(|refusal| match refusal {
-                    Refusal::Begun => Refusal::Unknown,
-                    other => other,
-                })?;
+                let Some(ownership) = self.claim_polls(&ticket).await? else {
+                    return self.poll_elsewhere(&ticket).await;
+                };
                 self.begin(ticket.id, ownership, user, request, transport);
                 Ok((UNCACHED, OCTETS, ()).into_response())
             }
         }
     }
 
-    /// Takes what a client sends.
+    /// Takes what a client sends. Some send their handshake before they poll for the first time.
     pub(crate) async fn post(
+        self: Arc<Self>,
+        request: &Parts,
+        token: Option<&str>,
+        user: Option<User>,
+        body: Body,
+    ) -> Result<Response, Refusal> {
+        let ticket = self.ticket(token, user.as_ref())?;
+        let connection = match self.local(&ticket) {
+            Some(Local::Polled(connection)) => connection,
+            Some(Local::WebSocket) => return Err(Refusal::NoPost),
+            None => {
+                let claimed = match self.serves(Transport::LongPolling) {
+                    Ok(()) => self.claim_polls(&ticket).await?,
+                    // It cannot begin so, but may have begun elsewhere.
+                    Err(_) => None,
+                };
+                let Some(ownership) = claimed else {
+                    self.post_elsewhere(&ticket, body).await?;
+                    return Ok(plain(StatusCode::OK, ""));
+                };
+                self.begin(ticket.id, ownership, user, request, Transport::LongPolling)
+            }
+        };
+        connection.post(body).await.map_err(|error| self.broken(&error))?;
+        Ok(plain(StatusCode::OK, ""))
+    }
+
+    /// Ends a connection of long polling.
+    pub(crate) async fn delete(
         &self,
         token: Option<&str>,
         user: Option<&User>,
-        body: Body,
     ) -> Result<Response, Refusal> {
         let ticket = self.ticket(token, user)?;
-        let connection = match self.local(&ticket).ok_or(Refusal::Unknown)? {
-            Local::Polled(connection) => connection,
-            Local::WebSocket => return Err(Refusal::NoPost),
-        };
-        match connection.post(body).await {
-            Ok(()) => Ok(plain(StatusCode::OK, "")),
-            Err(PostError::Over) => Err(Refusal::Unknown),
-            Err(PostError::Body(error)) => {
+        if self.local(&ticket).is_none() {
+            self.delete_elsewhere(&ticket).await?;
+        } else {
+            self.table.delete(&ticket.id)?;
+        }
+        Ok(plain(StatusCode::ACCEPTED, ""))
+    }
+
+    /// The refusal of a POST whose bytes did not come through.
+    pub(crate) fn broken(&self, error: &PostError) -> Refusal {
+        match error {
+            PostError::Over => Refusal::Unknown,
+            PostError::Body(error) => {
                 tracing::debug!(hub = self.hub.name(), %error, "the body of a request broke off");
-                Err(Refusal::Body)
+                Refusal::Body
             }
         }
     }
 
-    /// Ends a connection of long polling.
-    pub(crate) fn delete(
-        &self,
-        token: Option<&str>,
-        user: Option<&User>,
-    ) -> Result<Response, Refusal> {
-        let ticket = self.ticket(token, user)?;
-        match self.local(&ticket).ok_or(Refusal::Unknown)? {
-            Local::Polled(connection) if connection.transport() == Transport::LongPolling => {
-                self.table.remove(&ticket.id);
-                connection.hang_up();
-                Ok(plain(StatusCode::ACCEPTED, ""))
-            }
-            _ => Err(Refusal::NoDelete),
+    /// Lets a connection begin here, or refuses as the node does that has it.
+    async fn take(&self, ticket: &Ticket, transport: Transport) -> Result<Ownership, Refusal> {
+        if let Some(local) = self.local(ticket) {
+            return Err(local.begun(transport));
         }
+        match self.claim(ticket).await? {
+            Some(ownership) => Ok(ownership),
+            None => Err(self.begun_elsewhere(ticket, transport).await),
+        }
+    }
+
+    /// Lets a connection of long polling begin here; `None` where it has begun elsewhere.
+    async fn claim_polls(&self, ticket: &Ticket) -> Result<Option<Ownership>, Refusal> {
+        self.claim(ticket).await.map_err(|refusal| match refusal {
+            // Here, and it is no more.
+            Refusal::Begun => Refusal::Unknown,
+            other => other,
+        })
     }
 
     fn begin(
@@ -178,7 +208,7 @@ impl Endpoint {
         let registration = self.table.register(&id, local, ownership);
         let socket = PolledSocket::new(Arc::clone(&connection), self.options.disconnect_timeout);
         let admission = self.admission(id, user, Some(registration), request, transport);
-        tokio::spawn(session::run(Carrier::Polled(socket), admission));
+        tokio::spawn(serve(Carrier::Polled(socket), admission));
         connection
     }
 
@@ -190,20 +220,24 @@ impl Endpoint {
         request: &Parts,
         transport: Transport,
     ) -> Admission {
-        let wanted = self.hub.wants_request();
+        let wanted = self.serve.is_some() || self.hub.wants_request();
         let request = wanted.then(|| Arc::new(Kept::of(request, transport)));
         Admission { endpoint: Arc::clone(self), id, user, registration, request }
     }
 }
 
-/// The refusal of a connection that has begun.
-fn begun(local: &Local, transport: Transport) -> Refusal {
-    if local.transport() == transport { Refusal::Begun } else { Refusal::OtherTransport }
+/// Serves a client until it is gone: by the hub, or by what stands in for it.
+fn serve(carrier: Carrier, admission: Admission) -> impl Future<Output = ()> + Send + 'static {
+    match admission.endpoint.serve.clone() {
+        None => Either::Left(session::run(carrier, admission)),
+        Some(serve) => Either::Right(Box::pin(raw::run(carrier, admission, serve))),
+    }
 }
 
-fn answer(polled: Polled) -> Response {
+/// The answer to a poll.
+pub(crate) fn answer(polled: Polled) -> Response {
     match polled {
-        Polled::Messages(batch) => (UNCACHED, OCTETS, whole(batch)).into_response(),
+        Polled::Messages(batch) => messages(whole(batch)),
         Polled::Nothing => (UNCACHED, plain(StatusCode::OK, "")).into_response(),
         Polled::Superseded | Polled::Over => {
             (UNCACHED, plain(StatusCode::NO_CONTENT, "")).into_response()
@@ -211,10 +245,7 @@ fn answer(polled: Polled) -> Response {
     }
 }
 
-/// The messages as one body, whose length is known.
-fn whole(batch: Vec<Bytes>) -> Bytes {
-    match <[Bytes; 1]>::try_from(batch) {
-        Ok([message]) => message,
-        Err(batch) => batch.concat().into(),
-    }
+/// The answer to a poll that has something to tell, in a body whose length is known.
+pub(crate) fn messages(body: impl IntoResponse) -> Response {
+    (UNCACHED, OCTETS, body).into_response()
 }

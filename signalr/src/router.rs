@@ -35,10 +35,18 @@ where
     S: Clone + Send + Sync + 'static,
 {
     Codec::ALL.into_iter().for_each(|codec| hub.speak(codec.protocol()));
+    routes(Endpoint::new(hub.clone(), options))
+}
+
+/// The routes of an endpoint.
+pub(crate) fn routes<S>(endpoint: Endpoint) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
     Router::new()
         .route("/", any(connect))
         .route("/negotiate", any(negotiate))
-        .with_state(Arc::new(Endpoint::new(hub.clone(), options)))
+        .with_state(Arc::new(endpoint))
 }
 
 async fn negotiate(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response {
@@ -66,8 +74,8 @@ async fn connect(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) 
         Method::GET if accepts_events(&parts.headers) => endpoint.events(&parts, id, user).await,
         Method::GET if Upgrade::is_wanted(&parts) => endpoint.websocket(parts, id, user).await,
         Method::GET => endpoint.poll(&parts, id, user).await,
-        Method::POST => endpoint.post(id, user.as_ref(), body).await,
-        Method::DELETE => endpoint.delete(id, user.as_ref()),
+        Method::POST => endpoint.post(&parts, id, user, body).await,
+        Method::DELETE => endpoint.delete(id, user.as_ref()).await,
         _ => Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "")),
     };
     answered.unwrap_or_else(IntoResponse::into_response)

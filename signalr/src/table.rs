@@ -5,7 +5,7 @@ use std::{
 
 use backplane_hub::{ConnectionId, Ownership};
 
-use crate::{Transport, polled::PolledConnection};
+use crate::{Transport, polled::PolledConnection, refusal::Refusal};
 
 /// The connections of this node that were negotiated: those that further requests may name.
 #[derive(Debug, Default)]
@@ -24,6 +24,11 @@ impl Local {
             Self::WebSocket => Transport::WebSockets,
             Self::Polled(connection) => connection.transport(),
         }
+    }
+
+    /// The refusal of a request that would begin it once more, with this transport.
+    pub(crate) fn begun(&self, transport: Transport) -> Refusal {
+        if self.transport() == transport { Refusal::Begun } else { Refusal::OtherTransport }
     }
 }
 
@@ -44,8 +49,20 @@ impl Table {
         Registration { table: Arc::clone(self), id: id.clone(), _ownership: ownership }
     }
 
+    /// Ends a connection of long polling, as its client asks.
+    pub(crate) fn delete(&self, id: &str) -> Result<(), Refusal> {
+        match self.find(id).ok_or(Refusal::Unknown)? {
+            Local::Polled(connection) if connection.transport() == Transport::LongPolling => {
+                self.remove(id);
+                connection.hang_up();
+                Ok(())
+            }
+            _ => Err(Refusal::NoDelete),
+        }
+    }
+
     /// No request finds it any more.
-    pub(crate) fn remove(&self, id: &str) {
+    fn remove(&self, id: &str) {
         let removed = self.lock().remove(id);
         drop(removed);
     }

@@ -17,6 +17,8 @@ pub(crate) const DELETE_NOT_ALLOWED: &str =
     "Cannot terminate this connection using the DELETE endpoint.";
 /// A request of another transport than the connection's.
 pub(crate) const OTHER_TRANSPORT: &str = "Cannot change transports mid-connection";
+/// The node that knows of a connection cannot be asked. The original has but one node.
+pub(crate) const UNREACHABLE: &str = "The server of this connection cannot be reached now";
 /// A `negotiateVersion` that is none.
 pub(crate) const NOT_A_VERSION: &str = "The client requested a non-integer protocol version.";
 /// A handshake that fails for no reason of its own.

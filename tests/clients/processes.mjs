@@ -68,6 +68,13 @@ export async function startOrders(t, ...args) {
   return { open, nodes, end: () => orders.end() };
 }
 
+/** The server of the functional tests with these arguments; the answer is its address. */
+export async function startFunctional(t, ...args) {
+  const server = new Program(t, 'functional', ['--listen', '127.0.0.1:0', ...args]);
+  const [, address] = await server.line(/listens on (http:\S+)/);
+  return address;
+}
+
 /** The hub for load generators; the answer is its address. */
 export async function startBenchHub(t, backplane = 'memory:') {
   const hub = new Program(t, 'bench-hub', ['--port', '0', '--backplane', backplane]);

@@ -57,7 +57,8 @@ const ENDED_KEPT: Duration = Duration::from_secs(60);
 pub(crate) enum Whereabouts {
     At(NodeId),
     Ended,
-    /// Not granted yet, or not known.
+    /// Announced, and not granted yet.
+    Nowhere,
     Unknown,
 }
 
@@ -130,7 +131,8 @@ impl Registrar {
         match (book.granted.get(id), book.announced.get(id)) {
             (Some(grant), _) => Whereabouts::At(grant.to.0),
             (None, Some(Announced { ended: true, .. })) => Whereabouts::Ended,
-            (None, _) => Whereabouts::Unknown,
+            (None, Some(Announced { ended: false, .. })) => Whereabouts::Nowhere,
+            (None, None) => Whereabouts::Unknown,
         }
     }
 

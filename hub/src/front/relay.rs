@@ -1,18 +1,20 @@
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, OnceLock},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use backplane_core::NodeId;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     ConnectionId, Hub, RelayError,
     front::Whereabouts,
     hub::Shared,
-    routing::{Errand, Outcome, Question, Silence, Whom},
+    routing::{Errand, KEPT, Outcome, Question, Silence, Whom},
 };
 
 /// How a front end serves requests of its clients that have landed on another node.
@@ -98,17 +100,24 @@ impl Drop for Settle {
     }
 }
 
-/// The front end that serves what other nodes relay.
+/// The front ends that serve what other nodes relay.
 #[derive(Debug, Default)]
-pub(crate) struct Relays(OnceLock<Arc<dyn Relay>>);
+pub(crate) struct Relays(RwLock<Arc<[Arc<dyn Relay>]>>);
 
 impl Relays {
+    fn add(&self, relay: Arc<dyn Relay>) {
+        let mut relays = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *relays = relays.iter().cloned().chain([relay]).collect();
+    }
+
+    /// Asks one after the other, until one has the connection.
     pub(crate) fn start(
         &self,
-        request: RelayRequest,
+        request: &RelayRequest,
     ) -> Result<Option<BoxFuture<'static, RelayAnswer>>, Panicked> {
-        let Some(relay) = self.0.get() else { return Ok(None) };
-        catch_unwind(AssertUnwindSafe(|| relay.relay(request))).map_err(|_| Panicked)
+        let relays = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        let start = || relays.iter().find_map(|relay| relay.relay(request.clone()));
+        catch_unwind(AssertUnwindSafe(start)).map_err(|_| Panicked)
     }
 }
 
@@ -117,11 +126,10 @@ impl Relays {
 pub(crate) struct Panicked;
 
 impl Hub {
-    /// Has this front end serve what other nodes relay to this one. There is one per hub: whether it
-    /// is this one.
-    #[must_use = "a hub that has such a front end keeps it"]
-    pub fn on_relay(&self, relay: Arc<dyn Relay>) -> bool {
-        self.0.relays.0.set(relay).is_ok()
+    /// Has this front end too serve what other nodes relay to this one, for as long as the hub lives.
+    /// Of several, the first that has a connection serves its requests.
+    pub fn on_relay(&self, relay: Arc<dyn Relay>) {
+        self.0.relays.add(relay);
     }
 
     /// Has a request of a connection's client, which is not of this node, served by the node that has
@@ -166,7 +174,8 @@ impl Hub {
                     Ok(Found::Answer(Relayed { hub, owner, number, body, settled: false }))
                 }
                 Outcome::Elsewhere(owner) => Ok(Found::Elsewhere(owner)),
-                Outcome::NotFound => Ok(Found::Nothing),
+                Outcome::NotAnnounced => Ok(Found::Nothing),
+                Outcome::NotFound => Err(RelayError::NotFound),
                 Outcome::Ended => Err(RelayError::Ended),
                 Outcome::TooLarge { size, limit } => Err(RelayError::TooLarge { size, limit }),
                 Outcome::Refused(reason) => Err(RelayError::Refused { reason }),
@@ -184,6 +193,7 @@ impl Hub {
         if via == me {
             owner = match hub.registrar.whereabouts(id) {
                 Whereabouts::Ended => return Err(RelayError::Ended),
+                Whereabouts::Nowhere => return Err(RelayError::NotFound),
                 Whereabouts::At(owner) if owner != me => Some(owner),
                 Whereabouts::At(_) | Whereabouts::Unknown => None,
             };
@@ -234,6 +244,9 @@ fn refused(silence: Silence) -> RelayError {
     }
 }
 
+/// The pause before it is said again that an answer was written.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// The answer of another node to a relayed request. That node keeps it until it is said that the client
 /// has it, or this is dropped, which says that it has not.
 #[derive(Debug)]
@@ -259,7 +272,15 @@ impl Relayed {
         self.owner
     }
 
-    /// Says that the answer has been written to the client.
+    /// The answer alone, where nothing depends on whether the client gets it: its node is told nothing.
+    #[must_use]
+    pub fn into_body(mut self) -> Bytes {
+        self.settled = true;
+        std::mem::take(&mut self.body)
+    }
+
+    /// Says that the answer has been written to the client; while the link is down again and again, for
+    /// as long as the answer is kept.
     ///
     /// # Errors
     ///
@@ -267,12 +288,19 @@ impl Relayed {
     /// the same to the client again.
     pub async fn written(mut self) -> Result<(), RelayError> {
         self.settled = true;
-        let asked = self.hub.routing.ask(Whom::Node(self.owner), Question::Written(self.number));
-        match asked.await.map_err(refused)? {
-            Outcome::Done => Ok(()),
-            _ => Err(RelayError::Unavailable {
-                reason: "its node has not kept the answer for so long".into(),
-            }),
+        let until = Instant::now() + KEPT;
+        loop {
+            let question = Question::Written(self.number);
+            match self.hub.routing.ask(Whom::Node(self.owner), question).await {
+                Ok(Outcome::Done) => return Ok(()),
+                Ok(_) => {
+                    return Err(RelayError::Unavailable {
+                        reason: "its node has not kept the answer for so long".into(),
+                    });
+                }
+                Err(Silence::Unavailable(_)) if Instant::now() < until => sleep(PAUSE).await,
+                Err(silence) => return Err(refused(silence)),
+            }
         }
     }
 }

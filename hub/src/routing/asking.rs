@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     Routed, Routing,
-    desk::Errand,
+    desk::{Asker, Errand},
     offer,
     patience::{Patience, REPEATS, Verdict},
     question::{Letter, Outcome, Question},
@@ -201,23 +201,28 @@ impl Waiting<'_> {
     }
 }
 
+impl Waiting<'_> {
+    /// Whoever may have the question is told that nobody waits any more, by an errand.
+    fn tell(&self, errand: impl FnOnce(Asker) -> Errand) {
+        let asked = match &*self.progress.borrow() {
+            Progress::Asked => self.asked,
+            Progress::Accepted(owner, _) => Some(*owner),
+            Progress::Done(..) | Progress::Gone => None,
+        };
+        if let Some(asked) = asked {
+            self.local.desk.bring(errand((asked, self.number)), &self.local.counters);
+        }
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if self.local.asking.book().waiting.remove(&self.number).is_none() {
             return;
         }
         // Cancelled. What a node does by itself may then be done or not.
-        if self.work == Work::OfTheNode {
-            return;
-        }
-        let asked = match &*self.progress.borrow() {
-            Progress::Asked => self.asked,
-            Progress::Accepted(owner, _) => Some(*owner),
-            Progress::Done(..) | Progress::Gone => return,
-        };
-        self.give_up();
-        if let Some(asked) = asked {
-            self.local.desk.bring(Errand::TellToUndo((asked, self.number)), &self.local.counters);
+        if self.work == Work::OfAClient && self.give_up().is_none() {
+            self.tell(Errand::TellToUndo);
         }
     }
 }
@@ -282,7 +287,15 @@ impl Routing {
             _ = link.changed() => Err(Silence::Unavailable(why(&link.borrow()))),
             outcome = self.insist(&mut waiting, &topic, &body, turn) => outcome,
         };
-        outcome.or_else(|silence| waiting.give_up().ok_or(silence))
+        outcome.or_else(|silence| {
+            if let Some(outcome) = waiting.give_up() {
+                return Ok(outcome);
+            }
+            if work == Work::OfAClient && matches!(silence, Silence::Unavailable(_)) {
+                waiting.tell(Errand::InsistToUndo);
+            }
+            Err(silence)
+        })
     }
 
     /// Puts the question until it is accepted, and waits for the outcome.

@@ -28,7 +28,7 @@ use crate::{
 
 /// How long an outcome is kept for a repeated question or a cancellation: far longer than anybody
 /// repeats.
-const KEPT: Duration = Duration::from_secs(30);
+pub(crate) const KEPT: Duration = Duration::from_secs(30);
 
 /// The most outcomes that are kept.
 const MOST_KEPT: usize = 65_536;
@@ -41,6 +41,12 @@ const MOST_WAITS: usize = 16_384;
 
 /// The most bytes of relayed requests in work.
 const MOST_RELAYED_BYTES: usize = 64 << 20;
+
+/// The most who are told late that nobody waits any more.
+const MOST_UNTOLD: usize = 4096;
+
+/// How often each of them is told: after an outage the nodes' links come up one after the other.
+const NEWS_TOLD: u8 = 5;
 
 /// Who has not asked again for so many rounds waits no more. One round tells nothing: it may be this
 /// node that did not run.
@@ -60,6 +66,8 @@ pub(super) struct Cases {
     relayed_bytes: usize,
     /// The latest relay of each asker for each connection.
     lanes: HashMap<Lane, u64>,
+    /// Who is to be told that nobody waits any more, and how often. The latest ones, oldest first.
+    untold: VecDeque<(Asker, u8)>,
 }
 
 /// Relays whose order counts: from one node, for one connection.
@@ -139,10 +147,13 @@ impl Cases {
             Errand::Node(asker, question) => return self.answer(hub, asker, None, question).await,
             Errand::Remind(asker) => self.remind(hub, asker).await,
             Errand::Undo(asker) => self.undo(hub, asker),
-            // What is not sent here is said again when that node is heard again.
-            Errand::TellToUndo((owner, number)) => {
-                let _ = send(hub, owner, &Letter::Cancel(number)).await;
+            Errand::TellToUndo(asked) => {
+                let (node, number) = asked;
+                if send(hub, node, &Letter::Cancel(number)).await.is_err() {
+                    self.owe_news(asked);
+                }
             }
+            Errand::InsistToUndo(asked) => self.owe_news(asked),
             Errand::TellEnded(registrar, connection) => {
                 let _ = send(hub, registrar, &Letter::Ended(connection)).await;
             }
@@ -153,6 +164,33 @@ impl Cases {
             }
         }
         None
+    }
+
+    /// Whether somebody is still to be told that nobody waits for his answer.
+    pub(super) fn owes_news(&self) -> bool {
+        !self.untold.is_empty()
+    }
+
+    /// Tells them, if the link is up.
+    pub(super) async fn tell_late(&mut self, hub: &Shared) {
+        if !hub.routing.backplane.link().borrow().is_up() {
+            return;
+        }
+        for (asked, left) in std::mem::take(&mut self.untold) {
+            let (node, number) = asked;
+            let sent = send(hub, node, &Letter::Cancel(number)).await.is_ok();
+            let left = left - u8::from(sent);
+            if left > 0 {
+                self.untold.push_back((asked, left));
+            }
+        }
+    }
+
+    fn owe_news(&mut self, asked: Asker) {
+        self.untold.push_back((asked, NEWS_TOLD));
+        if self.untold.len() > MOST_UNTOLD {
+            self.untold.pop_front();
+        }
     }
 
     /// The work that was pushed is done.
@@ -343,12 +381,13 @@ impl Cases {
         }
         let held = body.len();
         let request = RelayRequest { connection: connection.into(), from: node, body };
-        let Ok(started) = hub.relays.start(request) else { return Err(panicked()) };
+        let Ok(started) = hub.relays.start(&request) else { return Err(panicked()) };
         let Some(serving) = started else {
             return Err(match hub.registrar.whereabouts(connection) {
                 Whereabouts::At(owner) if owner != hub.local.node => Outcome::Elsewhere(owner),
                 Whereabouts::Ended => Outcome::Ended,
-                Whereabouts::At(_) | Whereabouts::Unknown => Outcome::NotFound,
+                Whereabouts::Nowhere => Outcome::NotFound,
+                Whereabouts::At(_) | Whereabouts::Unknown => Outcome::NotAnnounced,
             });
         };
         self.lanes.insert(lane.clone(), number);

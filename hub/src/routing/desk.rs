@@ -80,6 +80,8 @@ pub(crate) enum Errand {
     Undo(Asker),
     /// Another node answered a question that this one gave up: tell it to undo it.
     TellToUndo(Asker),
+    /// The same, several times once the link is up: it may hear only later.
+    InsistToUndo(Asker),
     /// A connection that was granted to that node has ended.
     Ended(NodeId, Box<str>),
     /// Tell the registrar that a connection has ended that it granted to this node.
@@ -108,6 +110,9 @@ const IN_WORK: usize = 16_384;
 
 /// How often it is looked whether those who ask for what takes long still wait.
 const ROUND: Duration = Duration::from_secs(10);
+
+/// How often those are told again who could not be told that nobody waits for them.
+const NEWS: Duration = Duration::from_secs(1);
 
 /// Runs until the hub and all that could bring it an errand are gone.
 pub(crate) async fn run(hub: Weak<Shared>, errands: Errands, members: watch::Receiver<Members>) {
@@ -138,6 +143,7 @@ async fn serve(hub: Weak<Shared>, mut errands: Errands) {
     let mut cases = Cases::default();
     let mut work: FuturesUnordered<Work> = FuturesUnordered::new();
     let mut round = Instant::now() + ROUND;
+    let mut news = Instant::now();
     loop {
         tokio::select! {
             biased;
@@ -148,6 +154,11 @@ async fn serve(hub: Weak<Shared>, mut errands: Errands) {
             () = sleep_until(round), if !cases.is_empty() => {
                 round = Instant::now() + ROUND;
                 cases.go_round();
+            }
+            () = sleep_until(news), if cases.owes_news() => {
+                let Some(hub) = hub.upgrade() else { return };
+                cases.tell_late(&hub).await;
+                news = Instant::now() + NEWS;
             }
             errand = errands.next(), if work.len() - cases.waits() < IN_WORK => {
                 let (Some(errand), Some(hub)) = (errand, hub.upgrade()) else { return };

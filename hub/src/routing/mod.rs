@@ -22,6 +22,7 @@ use crate::{
 };
 pub(crate) use asking::{Asking, Silence, Whom};
 pub(crate) use body::payloads;
+pub(crate) use cases::KEPT;
 pub(crate) use desk::{Asker, Desk, Errand, run};
 pub(crate) use presence::Gossip;
 pub(crate) use publish::Parcel;

@@ -46,7 +46,7 @@ impl Front {
         let (settled, told) = mpsc::channel(1000);
         let front = Self { connections: Mutex::default(), served: Mutex::default(), settled };
         let front = Arc::new(front);
-        assert!(hub.on_relay(Arc::clone(&front) as _));
+        hub.on_relay(Arc::clone(&front) as _);
         (front, told)
     }
 
@@ -262,7 +262,6 @@ async fn what_goes_wrong_at_a_front_end_is_told() {
     // No front end, then one that does not have it.
     assert_eq!(relay(&two, &id, one.node(), "a").await, Err(RelayError::NotFound));
     let (front, mut settled) = Front::on(&one);
-    assert!(!one.on_relay(Arc::clone(&front) as _), "there is one");
     assert_eq!(relay(&two, &id, one.node(), "a").await, Err(RelayError::NotFound));
     front.has(&id);
     let panicked = relay(&two, &id, one.node(), "panic").await;
@@ -311,6 +310,67 @@ async fn nobody_has_it_is_said_promptly() {
     assert_eq!(relay(&two, &unknown, one.node(), "a").await, Err(RelayError::NotFound));
     let waited = started.elapsed().as_millis();
     assert!((1000..1600).contains(&waited), "{waited} ms");
+    // The registrar knows that nobody has it yet.
+    let announced = ConnectionId::random();
+    one.announce(&announced, MINUTE);
+    let started = tokio::time::Instant::now();
+    for hub in [&one, &two] {
+        assert_eq!(relay(hub, &announced, one.node(), "a").await, Err(RelayError::NotFound));
+    }
+    let waited = started.elapsed().as_millis();
+    assert!(waited < 500, "{waited} ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_given_up_without_a_link_ends_when_it_is_back() {
+    let memory = Memory::start().await;
+    let (one, two) = memory.hubs();
+    let (front, mut settled) = Front::on(&one);
+    let id = ConnectionId::random();
+    front.has(&id);
+    let waiting = tokio::spawn({
+        let (two, id, via) = (two.clone(), id.clone(), one.node());
+        async move { two.relay(&id, via, Bytes::from_static(b"for ever")).await.map(drop) }
+    });
+    until("it is served", || front.served().len() == 1).await;
+    memory.stop().await;
+    let cut = soon("an outcome", waiting).await.unwrap();
+    assert!(matches!(cut, Err(RelayError::Unavailable { .. })), "{cut:?}");
+    memory.restart().await;
+    let back = tokio::time::Instant::now();
+    assert_eq!(settled.recv().await, Some(false));
+    assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_an_answer_was_written_is_said_again_when_the_link_is_back() {
+    let memory = Memory::start().await;
+    let (one, two) = memory.hubs();
+    let (front, mut settled) = Front::on(&one);
+    let id = ConnectionId::random();
+    front.has(&id);
+    let answer = two.relay(&id, one.node(), Bytes::from_static(b"a")).await.unwrap();
+    memory.stop().await;
+    let written = tokio::spawn(answer.written());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(settled.try_recv().is_err() && !written.is_finished());
+    memory.restart().await;
+    soon("the note", written).await.unwrap().unwrap();
+    assert_eq!(settled.recv().await, Some(true));
+}
+
+#[tokio::test]
+async fn each_front_end_of_a_hub_serves_its_own() {
+    let memory = Memory::start().await;
+    let (one, two) = memory.hubs();
+    let fronts = [Front::on(&one).0, Front::on(&one).0];
+    for front in &fronts {
+        let id = ConnectionId::random();
+        front.has(&id);
+        let answer = two.relay(&id, one.node(), Bytes::from_static(b"a")).await.unwrap();
+        assert_eq!(answer.into_body(), "a!");
+        assert_eq!(front.served(), ["a"]);
+    }
 }
 
 #[tokio::test]

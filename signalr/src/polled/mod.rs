@@ -6,6 +6,7 @@
 //! the session takes nothing from the hub's queue that nobody fetches.
 
 mod events;
+mod loan;
 mod poll;
 mod post;
 mod socket;
@@ -21,7 +22,9 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-pub(crate) use self::{events::Events, poll::Polled, post::PostError, socket::PolledSocket};
+pub(crate) use self::{
+    events::Events, loan::Loan, poll::Polled, post::PostError, socket::PolledSocket,
+};
 use crate::Transport;
 
 /// What the requests of one connection share with its session.
@@ -40,6 +43,8 @@ struct State {
     arrived_bytes: usize,
     /// What the session has written and no response has taken.
     leaving: Vec<Bytes>,
+    /// What the poll of this number took on loan: whether its client has got it is not known yet.
+    lent: Option<(u64, Bytes)>,
     /// The number of the newest poll, and whether it waits.
     poll: u64,
     waits: bool,
@@ -64,6 +69,7 @@ impl PolledConnection {
             arrived: VecDeque::new(),
             arrived_bytes: 0,
             leaving: Vec::new(),
+            lent: None,
             poll: 0,
             waits: false,
             left: Instant::now(),
@@ -99,6 +105,11 @@ impl State {
         self.over || self.hung_up
     }
 
+    /// Whether all that was written has reached the client.
+    const fn has_left(&self) -> bool {
+        self.leaving.is_empty() && self.lent.is_none()
+    }
+
     fn wake_all(&mut self) {
         [&mut self.session, &mut self.response, &mut self.post].into_iter().for_each(wake);
     }
@@ -109,6 +120,14 @@ impl State {
         self.turned = true;
         wake(&mut self.session);
         batch
+    }
+}
+
+/// The messages as one piece.
+pub(crate) fn whole(batch: Vec<Bytes>) -> Bytes {
+    match <[Bytes; 1]>::try_from(batch) {
+        Ok([message]) => message,
+        Err(batch) => batch.concat().into(),
     }
 }
 

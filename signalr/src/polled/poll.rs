@@ -1,15 +1,15 @@
-use std::{future::poll_fn, task::Poll, time::Duration};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
-use super::{PolledConnection, remember, wake};
+use super::{Loan, PolledConnection, State, remember, wake};
 
 /// What a poll is answered with.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Polled {
+pub(crate) enum Polled<T = Vec<Bytes>> {
     /// These messages.
-    Messages(Vec<Bytes>),
+    Messages(T),
     /// Nothing, so far.
     Nothing,
     /// Nothing, as a newer poll has come.
@@ -23,6 +23,15 @@ impl PolledConnection {
     ///
     /// Cancelling it loses nothing: what is written meanwhile is for the next.
     pub(crate) async fn poll(&self, longest: Duration) -> Polled {
+        self.wait(longest, |state, _| state.take()).await
+    }
+
+    /// The same, but what is told is only lent: what is not kept then is for the next poll.
+    pub(crate) async fn poll_on_loan(self: &Arc<Self>, longest: Duration) -> Polled<Loan> {
+        self.wait(longest, |state, number| Loan::new(self, state, number)).await
+    }
+
+    async fn wait<T>(&self, longest: Duration, take: impl Fn(&mut State, u64) -> T) -> Polled<T> {
         let number = self.arrive();
         let _leaving = Leaving { connection: self, number };
         let polled = poll_fn(|context| {
@@ -30,10 +39,15 @@ impl PolledConnection {
             if state.poll != number {
                 return Poll::Ready(Polled::Superseded);
             }
-            if !state.leaving.is_empty() {
+            // Whether it has arrived is soon known, and matters to nobody who has hung up.
+            if state.lent.is_some() && !state.hung_up {
+                remember(&mut state.response, context);
+                return Poll::Pending;
+            }
+            if !state.leaving.is_empty() && state.lent.is_none() {
                 // Whatever comes from now on is for the next.
                 state.waits = false;
-                return Poll::Ready(Polled::Messages(state.take()));
+                return Poll::Ready(Polled::Messages(take(&mut state, number)));
             }
             if state.is_over() {
                 state.told = true;

@@ -35,6 +35,12 @@ impl PolledConnection {
         Ok(())
     }
 
+    /// The same with bytes that are here.
+    pub(crate) async fn put(&self, piece: Bytes) -> Result<(), PostError> {
+        let _turn = self.posting.lock().await;
+        self.push(piece).await
+    }
+
     /// The next piece of the body, for as long as somebody wants it.
     async fn next(&self, body: &mut BodyDataStream) -> Result<Option<Bytes>, PostError> {
         poll_fn(|context| {

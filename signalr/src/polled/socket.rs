@@ -46,7 +46,12 @@ impl PolledSocket {
     pub(crate) fn is_writing(&self) -> bool {
         let state = self.connection.state();
         let nobody = self.absence.is_some() && !state.waits;
-        nobody || !state.leaving.is_empty()
+        nobody || !state.has_left()
+    }
+
+    /// Whether no response has taken what was written.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.connection.state().leaving.is_empty()
     }
 
     /// Hands a batch to the response that waits, or to the next one.
@@ -86,7 +91,7 @@ impl PolledSocket {
         poll_fn(|context| {
             let mut state = self.connection.state();
             remember(&mut state.session, context);
-            if state.leaving.is_empty() {
+            if state.has_left() {
                 Poll::Ready(Ok(()))
             } else if state.hung_up {
                 Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))

@@ -4,7 +4,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, poll};
 
-use super::{Events, Polled, PolledConnection, PolledSocket, PostError};
+use super::{Events, Loan, Polled, PolledConnection, PolledSocket, PostError};
 use crate::{
     Transport,
     carrier::{Over, Turn},
@@ -232,4 +232,60 @@ async fn nothing_happens_without_a_reason() {
         let idle = poll_fn(|context| Poll::Ready(socket.poll_turn(context, true))).await;
         assert!(idle.is_pending());
     }
+}
+
+async fn on_loan(connection: &Arc<PolledConnection>) -> Loan {
+    match connection.poll_on_loan(LONG).await {
+        Polled::Messages(loan) => loan,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_lent_is_for_the_next_poll_unless_it_is_kept() {
+    let (connection, mut socket) = connection(Transport::LongPolling);
+    socket.send(&mut vec!["a".into(), "b".into()]);
+    let loan = on_loan(&connection).await;
+    assert_eq!((loan.batch(), connection.loan(loan.number())), (&"ab".into(), Some("ab".into())));
+    // Until that is known, nothing more is written, and nobody is told more.
+    assert!(socket.is_writing());
+    let mut next = Box::pin(connection.poll(LONG));
+    assert!(poll!(&mut next).is_pending());
+    socket.send(&mut vec!["c".into()]);
+    assert!(poll!(&mut next).is_pending());
+    let number = loan.number();
+    drop(loan);
+    assert_eq!(connection.loan(number), None);
+    assert_eq!(next.await, Polled::Messages(vec!["ab".into(), "c".into()]));
+
+    socket.send(&mut vec!["d".into()]);
+    let loan = on_loan(&connection).await;
+    let mut next = Box::pin(connection.poll(LONG));
+    assert!(poll!(&mut next).is_pending());
+    loan.keep();
+    assert!(!socket.is_writing());
+    assert!(poll!(&mut next).is_pending());
+    socket.send(&mut vec!["e".into()]);
+    assert_eq!(next.await, Polled::Messages(vec!["e".into()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_waits_for_what_is_lent() {
+    let (connection, mut socket) = connection(Transport::LongPolling);
+    socket.send(&mut vec!["a".into()]);
+    let loan = on_loan(&connection).await;
+    {
+        let mut finished = Box::pin(socket.finish(vec!["last".into()]));
+        assert!(poll!(&mut finished).is_pending());
+        drop(loan);
+        assert!(poll!(&mut finished).is_pending());
+        let told = connection.poll(LONG).await;
+        assert_eq!(told, Polled::Messages(vec!["a".into(), "last".into()]));
+        finished.await.expect("finished");
+    }
+    // A client that has hung up waits for nothing.
+    socket.send(&mut vec!["b".into()]);
+    let _loan = on_loan(&connection).await;
+    connection.hang_up();
+    assert_eq!(connection.poll(LONG).await, Polled::Over);
 }

@@ -1,13 +1,13 @@
 //! Plain HTTP requests, byte by byte.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, io, net::SocketAddr};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use crate::{client::soon, server::Server};
+use crate::client::soon;
 
 #[derive(Debug)]
 pub(crate) struct Response {
@@ -21,7 +21,7 @@ pub(crate) struct Response {
 
 /// One request without a body.
 pub(crate) async fn request(
-    server: &Server,
+    server: impl Into<SocketAddr>,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
@@ -31,40 +31,55 @@ pub(crate) async fn request(
 
 /// One request.
 pub(crate) async fn exchange(
-    server: &Server,
+    server: impl Into<SocketAddr>,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Response {
-    let mut stream = send(server, method, path, headers, body).await;
-    let mut response = Vec::new();
-    soon(stream.read_to_end(&mut response)).await.unwrap();
-    let (head, bytes) = cut(&response).expect("a head and a body");
-    let (status, headers) = read_head(head);
-    let body = String::from_utf8_lossy(bytes).into_owned();
-    Response { status, headers, body, bytes: bytes.to_vec() }
+    attempt(server.into(), method, path, headers, body).await.unwrap()
 }
 
-/// Sends a request.
-async fn send(
-    server: &Server,
+/// One request, which a server that dies does not answer.
+pub(crate) async fn attempt(
+    server: SocketAddr,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
     body: &[u8],
-) -> TcpStream {
+) -> io::Result<Response> {
+    let mut stream = send(server, method, path, headers, body).await?;
+    let mut response = Vec::new();
+    soon(stream.read_to_end(&mut response)).await?;
+    let (head, bytes) = cut(&response).ok_or(io::ErrorKind::UnexpectedEof)?;
+    let (status, headers) = read_head(head);
+    let whole = headers.get("content-length").map(|length| length.parse().expect("a length"));
+    if whole.is_some_and(|length: usize| bytes.len() < length) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let body = String::from_utf8_lossy(bytes).into_owned();
+    Ok(Response { status, headers, body, bytes: bytes.to_vec() })
+}
+
+/// Sends a request.
+pub(crate) async fn send(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<TcpStream> {
     let headers: String =
         headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
-        server.address,
+        server,
         body.len()
     );
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    soon(stream.write_all(body)).await.unwrap();
-    stream
+    let mut stream = TcpStream::connect(server).await?;
+    stream.write_all(request.as_bytes()).await?;
+    soon(stream.write_all(body)).await?;
+    Ok(stream)
 }
 
 /// Splits a response behind its head.
@@ -94,8 +109,12 @@ pub(crate) struct Chunked {
 
 impl Chunked {
     /// Asks for one.
-    pub(crate) async fn get(server: &Server, path: &str, headers: &[(&str, &str)]) -> Self {
-        let mut stream = send(server, "GET", path, headers, b"").await;
+    pub(crate) async fn get(
+        server: impl Into<SocketAddr>,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Self {
+        let mut stream = send(server.into(), "GET", path, headers, b"").await.unwrap();
         let mut come = Vec::new();
         while cut(&come).is_none() {
             assert_ne!(soon(stream.read_buf(&mut come)).await.unwrap(), 0, "a head");

@@ -10,7 +10,7 @@ use crate::{
     server::{Server, by_query},
 };
 
-fn shared() -> Options {
+pub(crate) fn shared() -> Options {
     Options::new().token_keys(TokenKeys::new(TokenKey::new(&[7; 32]).unwrap()))
 }
 
@@ -127,7 +127,10 @@ async fn without_the_broker_only_the_own_tokens_are_good() {
     medium.stop();
     let mut link = two.hub.backplane().link();
     link.wait_for(|link| !link.is_up()).await.unwrap();
-    assert_eq!(refused(&two, &format!("?id={token}")).await, (503, String::new()));
+    assert_eq!(
+        refused(&two, &format!("?id={token}")).await,
+        (503, "The server of this connection cannot be reached now".to_owned())
+    );
     let mut client = Client::request(&one, &format!("?id={token}"), &[]).await.unwrap();
     client.shake().await;
     client.works().await;

@@ -3,13 +3,14 @@
 use std::{collections::VecDeque, time::Duration};
 
 use backplane_hub::ByteSize;
-use backplane_signalr::Options;
+use backplane_signalr::{Options, Transport};
 use futures_util::future::{Either, select};
 use serde_json::{Value, json};
 
 use crate::{
     client::soon,
-    http::{Response, exchange, request},
+    events::ACCEPT,
+    http::{Chunked, Response, exchange, request},
     negotiation::negotiated,
     server::Server,
 };
@@ -90,6 +91,29 @@ fn uncached(answer: &Response) {
     assert_eq!(answer.headers["cache-control"], "no-cache, no-store");
     assert_eq!(answer.headers["pragma"], "no-cache");
     assert_eq!(answer.headers["expires"], "Thu, 01 Jan 1970 00:00:00 GMT");
+}
+
+#[tokio::test]
+async fn a_client_may_post_before_it_polls() {
+    let server = Server::start(Options::new()).await;
+    let (_, token) = negotiated(&server, "").await;
+    let mut client =
+        Poller { server: &server, path: format!("/hub?id={token}"), come: VecDeque::new() };
+    client.post(HANDSHAKE).await;
+    assert_eq!(client.record().await, "{}");
+    client.call("1", "Add", json!([1, 2])).await;
+    assert_eq!(client.next().await, json!({"type": 3, "invocationId": "1", "result": 3}));
+}
+
+#[tokio::test]
+async fn a_post_begins_nothing_where_polls_are_not_served() {
+    let server = Server::start(Options::new().transports([Transport::ServerSentEvents])).await;
+    let (_, token) = negotiated(&server, "").await;
+    let path = format!("/hub?id={token}");
+    let answer = exchange(&server, "POST", &path, &[], HANDSHAKE.as_bytes()).await;
+    assert_eq!(answer.status, "404 Not Found");
+    let response = Chunked::get(&server, &path, &[ACCEPT]).await;
+    assert_eq!(response.status, "200 OK");
 }
 
 #[tokio::test]

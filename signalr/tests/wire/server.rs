@@ -3,7 +3,9 @@
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use backplane_hub::{Caller, Disconnect, Hub, HubBuilder, HubError, HubOptions, Policy, State};
+use backplane_hub::{
+    Backplane, Caller, Disconnect, Hub, HubBuilder, HubError, HubOptions, Policy, State,
+};
 use backplane_memory::Medium;
 use backplane_signalr::{Options, Rejection, health_router, router};
 use http::request::Parts;
@@ -83,8 +85,17 @@ impl Server {
         options: Options,
         change: impl FnOnce(HubBuilder) -> HubBuilder,
     ) -> Self {
+        Self::over(Arc::new(medium.node()), options, change).await
+    }
+
+    /// The same over a node that is not an ordinary one.
+    pub(crate) async fn over(
+        node: Arc<dyn Backplane>,
+        options: Options,
+        change: impl FnOnce(HubBuilder) -> HubBuilder,
+    ) -> Self {
         let probe = Probe::new();
-        let hub = change(hub(medium, probe.clone())).build().expect("a hub");
+        let hub = change(hub(node, probe.clone())).build().expect("a hub");
         let mut link = hub.backplane().link();
         link.wait_for(|link| link.is_up()).await.expect("the memory transport connects");
         drop(link);
@@ -93,6 +104,12 @@ impl Server {
         let address = listener.local_addr().expect("an address");
         let task = tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
         Self { address, hub, probe, task }
+    }
+}
+
+impl From<&Server> for SocketAddr {
+    fn from(server: &Server) -> Self {
+        server.address
     }
 }
 
@@ -109,9 +126,9 @@ pub(crate) fn by_query(request: &Parts) -> Result<Option<backplane_hub::User>, R
     Ok(user.map(backplane_hub::User::new))
 }
 
-fn hub(medium: &Medium, probe: Probe) -> HubBuilder {
+fn hub(node: Arc<dyn Backplane>, probe: Probe) -> HubBuilder {
     Hub::builder("test")
-        .backplane(Arc::new(medium.node()))
+        .backplane(node)
         .options(HubOptions::default())
         .state(probe)
         .method("Echo", async |value: Value| value)
@@ -126,6 +143,7 @@ fn hub(medium: &Medium, probe: Probe) -> HubBuilder {
         .method("Panic", panic)
         .method("Unwritable", async || HashMap::from([((1, 2), 3)]))
         .method("WhoAmI", async |caller: Caller| caller.id().to_string())
+        .method("Node", async |caller: Caller| caller.hub().node().to_string())
         .method("User", async |caller: Caller| {
             caller.user().and_then(|user| user.id.as_deref().map(str::to_owned))
         })

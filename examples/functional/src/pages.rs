@@ -1,0 +1,121 @@
+//! What the tests ask for beside the hubs.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, Request, State},
+    http::{HeaderValue, StatusCode, Uri, header},
+    middleware::Next,
+    response::{IntoResponse, Redirect, Response},
+    routing::{any, get},
+};
+use backplane_hub::Hub;
+use serde::{Deserialize, Serialize};
+
+use crate::{path::with_path, secrets::Secrets};
+
+/// How often clients were sent elsewhere, by any node.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Redirects(Arc<AtomicU32>);
+
+/// What the pages need.
+#[derive(Clone)]
+pub(crate) struct Site {
+    pub(crate) hub: Hub,
+    pub(crate) secrets: Secrets,
+    pub(crate) redirects: Redirects,
+}
+
+pub(crate) fn router(site: Site) -> Router {
+    Router::new()
+        .route("/generatejwttoken", get(login))
+        .route("/clientresult/{connection}", get(client_result))
+        .route("/deployment", get(deployment))
+        .route("/redirect", any(elsewhere))
+        .route("/redirect/{*rest}", any(elsewhere))
+        .route("/echoredirect", any(to_echo))
+        .route("/echoredirect/{*rest}", any(to_echo))
+        .route("/bad-negotiate", any(refused))
+        .route("/bad-negotiate/{*rest}", any(refused))
+        .with_state(site)
+}
+
+async fn login(State(site): State<Site>) -> Response {
+    match site.secrets.login() {
+        Ok(token) => token.into_response(),
+        Err(error) => {
+            tracing::error!(%error, "no login");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Asks a client for a number, and tells what became of that.
+async fn client_result(State(site): State<Site>, Path(connection): Path<String>) -> String {
+    let client = site.hub.clients().connection(&connection);
+    match client.invoke::<i32>("Result", ()).await {
+        Ok(number) => number.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[derive(Serialize)]
+struct Deployment {
+    node: String,
+}
+
+async fn deployment(State(site): State<Site>) -> Json<Deployment> {
+    Json(Deployment { node: site.hub.node().to_string() })
+}
+
+#[derive(Deserialize)]
+struct Elsewhere {
+    #[serde(rename = "baseUrl")]
+    base: String,
+}
+
+#[derive(Serialize)]
+struct Negotiated {
+    url: String,
+}
+
+/// Sends a client that negotiates to the hub, as a server that hands its clients on does.
+async fn elsewhere(State(site): State<Site>, Query(query): Query<Elsewhere>) -> Json<Negotiated> {
+    let number = site.redirects.0.fetch_add(1, Ordering::Relaxed) + 1;
+    Json(Negotiated { url: format!("{}/testHub?numRedirects={number}", query.base) })
+}
+
+/// Sends a request to the raw connection, as a proxy may.
+async fn to_echo(uri: Uri) -> Response {
+    match with_path(&uri, &uri.path().replacen("echoredirect", "echo", 1)) {
+        Some(echo) => Redirect::temporary(&echo.to_string()).into_response(),
+        None => StatusCode::BAD_REQUEST.into_response(),
+    }
+}
+
+async fn refused() -> (StatusCode, &'static str) {
+    (StatusCode::BAD_REQUEST, "Some response from server")
+}
+
+/// The last one has expired before it comes.
+const COOKIES: [&str; 3] = [
+    "testCookie=testValue; path=/",
+    "testCookie2=testValue2; path=/",
+    "expiredCookie=doesntmatter; expires=Thu, 01 Jan 1970 00:00:00 GMT; path=/",
+];
+
+/// Sets cookies, which clients are to send with all that follows their negotiation.
+pub(crate) async fn set_cookies(request: Request, next: Next) -> Response {
+    let sets = request.uri().path().contains("/negotiate");
+    let mut response = next.run(request).await;
+    if sets {
+        for cookie in COOKIES {
+            response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(cookie));
+        }
+    }
+    response
+}
