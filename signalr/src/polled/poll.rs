@@ -31,7 +31,11 @@ impl PolledConnection {
         self.wait(longest, |state, number| Loan::new(self, state, number)).await
     }
 
-    async fn wait<T>(&self, longest: Duration, take: impl Fn(&mut State, u64) -> T) -> Polled<T> {
+    async fn wait<T>(
+        &self,
+        longest: Duration,
+        take: impl Fn(&mut State, u64) -> T + Send + Sync,
+    ) -> Polled<T> {
         let number = self.arrive();
         let _leaving = Leaving { connection: self, number };
         let polled = poll_fn(|context| {

@@ -89,7 +89,7 @@ impl Errand {
             Self::Delete => to.put_u8(4),
             Self::Begin(transport) => {
                 to.put_u8(5);
-                to.put_u8(place(&TRANSPORTS, *transport));
+                to.put_u8(place(&TRANSPORTS, transport));
             }
         }
         to.freeze()
@@ -128,7 +128,7 @@ impl Verdict {
             }
             Self::Refused(reason) => {
                 to.put_u8(6);
-                to.put_u8(place(&REASONS, *reason));
+                to.put_u8(place(&REASONS, reason));
             }
         }
         to.freeze()
@@ -152,8 +152,8 @@ fn number(from: &mut Bytes) -> Result<u64, Unreadable> {
 }
 
 /// The number of one of a few.
-fn place<T: PartialEq>(all: &[T], one: T) -> u8 {
-    let place = all.iter().position(|it| *it == one);
+fn place<T: PartialEq>(all: &[T], one: &T) -> u8 {
+    let place = all.iter().position(|it| it == one);
     // There are less than 256, and it is among them.
     place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX)
 }

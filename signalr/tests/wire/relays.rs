@@ -54,7 +54,7 @@ async fn acquainted(nodes: &[Server]) {
 }
 
 /// Waits until something is so.
-async fn until(condition: impl Fn() -> bool) {
+async fn until(condition: impl Fn() -> bool + Send + Sync) {
     soon(async {
         while !condition() {
             tokio::task::yield_now().await;

@@ -114,7 +114,7 @@ impl Roamer {
         }
         assert_eq!(answer.headers["content-type"], "application/octet-stream");
         let records = answer.body.strip_suffix('\u{1e}').expect("whole records");
-        let records = records.split('\u{1e}').map(|record| serde_json::from_str(record));
+        let records = records.split('\u{1e}').map(serde_json::from_str);
         self.come.extend(records.map(|record| record.expect("JSON")));
     }
 

@@ -228,11 +228,11 @@ async fn run(count: usize, rounds: u64, pause: Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn some_clients_without_affinity_miss_nothing() {
-    soon(run(20, 10, Duration::from_millis(100))).await;
+    soon(Box::pin(run(20, 10, Duration::from_millis(100)))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute"]
 async fn many_clients_without_affinity_miss_nothing() {
-    run(200, 60, Duration::from_secs(1)).await;
+    Box::pin(run(200, 60, Duration::from_secs(1))).await;
 }
