@@ -118,7 +118,11 @@
 mod auth;
 mod carrier;
 mod codec;
+mod cors;
 mod endpoint;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod health;
 mod message;
@@ -126,11 +130,13 @@ mod negotiate;
 mod options;
 mod polled;
 mod query;
+mod refresh;
 mod refusal;
 mod request;
 mod requests;
 mod router;
 mod session;
+mod standing;
 mod table;
 mod texts;
 mod token;
@@ -139,7 +145,8 @@ mod value;
 mod websocket;
 
 pub use auth::{
-    Authenticate, Bearer, BearerBuilder, BearerError, KeyError, Rejection, VerificationKey,
+    Authenticate, Bearer, BearerBuilder, BearerError, Identity, KeyError, Rejection,
+    VerificationKey,
 };
 pub use health::health_router;
 pub use negotiate::NegotiateVersion;

@@ -11,18 +11,19 @@ use backplane_hub::{ConnectionId, Ownership, User};
 use bytes::Bytes;
 use http::{
     HeaderName, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPIRES, ORIGIN, PRAGMA},
+    header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPIRES, PRAGMA},
     request::Parts,
 };
 
 use crate::{
-    Transport,
+    Identity, Transport,
     carrier::Carrier,
-    endpoint::Endpoint,
+    endpoint::{self, Endpoint},
     polled::{Events, Polled, PolledConnection, PolledSocket, PostError},
     refusal::{Refusal, plain},
     request::Kept,
     session::{self, Admission},
+    standing::Standing,
     table::{Local, Registration},
     websocket::Upgrade,
 };
@@ -49,23 +50,15 @@ impl Endpoint {
         self: Arc<Self>,
         mut request: Parts,
         token: Option<&str>,
-        user: Option<User>,
+        identity: Option<Identity>,
     ) -> Result<Response, Refusal> {
         let upgrade = Upgrade::of(&mut request).map_err(Refusal::Upgrade)?;
-        let origin = request.headers.get(ORIGIN);
-        if !self.options.allows(origin) {
-            tracing::warn!(
-                hub = self.hub.name(),
-                ?origin,
-                "refused a WebSocket of an origin that is not allowed"
-            );
-            return Err(Refusal::Origin);
-        }
         let ticket = match token {
-            Some(_) => Some(self.ticket(token, user.as_ref())?),
+            Some(_) => Some(self.ticket(token, endpoint::user(&identity))?),
             None => None,
         };
         self.serves(Transport::WebSockets)?;
+        let standing = standing(identity);
         let (id, registration) = match ticket {
             None => (ConnectionId::random(), None),
             Some(ticket) => {
@@ -73,11 +66,13 @@ impl Endpoint {
                     return Err(begun(&local, Transport::WebSockets));
                 }
                 let ownership = self.claim(&ticket).await?;
-                let registration = self.table.register(&ticket.id, Local::WebSocket, ownership);
+                let registered = standing.clone();
+                let registration =
+                    self.table.register(&ticket.id, Local::WebSocket, registered, ownership);
                 (ticket.id, Some(registration))
             }
         };
-        let admission = self.admission(id, user, registration, &request, Transport::WebSockets);
+        let admission = self.admission(id, standing, registration, &request, Transport::WebSockets);
         Ok(upgrade.accept(move |socket| session::run(Carrier::WebSocket(socket), admission)))
     }
 
@@ -86,16 +81,16 @@ impl Endpoint {
         self: Arc<Self>,
         request: &Parts,
         token: Option<&str>,
-        user: Option<User>,
+        identity: Option<Identity>,
     ) -> Result<Response, Refusal> {
         let transport = Transport::ServerSentEvents;
-        let ticket = self.ticket(token, user.as_ref())?;
+        let ticket = self.ticket(token, endpoint::user(&identity))?;
         self.serves(transport)?;
         if let Some(local) = self.local(&ticket) {
             return Err(begun(&local, transport));
         }
         let ownership = self.claim(&ticket).await?;
-        let connection = self.begin(ticket.id, ownership, user, request, transport);
+        let connection = self.begin(ticket.id, ownership, standing(identity), request, transport);
         Ok((EVENTS, Body::from_stream(Events::new(connection))).into_response())
     }
 
@@ -104,13 +99,14 @@ impl Endpoint {
         self: Arc<Self>,
         request: &Parts,
         token: Option<&str>,
-        user: Option<User>,
+        identity: Option<Identity>,
     ) -> Result<Response, Refusal> {
         let transport = Transport::LongPolling;
-        let ticket = self.ticket(token, user.as_ref())?;
+        let ticket = self.ticket(token, endpoint::user(&identity))?;
         self.serves(transport)?;
         match self.local(&ticket) {
             Some(Local::Polled(connection)) if connection.transport() == transport => {
+                self.renew_if_fresher(&ticket.id, identity);
                 Ok(answer(connection.poll(self.options.poll_timeout).await))
             }
             Some(local) => Err(begun(&local, transport)),
@@ -120,7 +116,7 @@ impl Endpoint {
                     Refusal::Begun => Refusal::Unknown,
                     other => other,
                 })?;
-                self.begin(ticket.id, ownership, user, request, transport);
+                self.begin(ticket.id, ownership, standing(identity), request, transport);
                 Ok((UNCACHED, OCTETS, ()).into_response())
             }
         }
@@ -169,15 +165,15 @@ impl Endpoint {
         self: &Arc<Self>,
         id: ConnectionId,
         ownership: Ownership,
-        user: Option<User>,
+        standing: Option<Arc<Standing>>,
         request: &Parts,
         transport: Transport,
     ) -> Arc<PolledConnection> {
         let connection = Arc::new(PolledConnection::new(transport));
         let local = Local::Polled(Arc::clone(&connection));
-        let registration = self.table.register(&id, local, ownership);
+        let registration = self.table.register(&id, local, standing.clone(), ownership);
         let socket = PolledSocket::new(Arc::clone(&connection), self.options.disconnect_timeout);
-        let admission = self.admission(id, user, Some(registration), request, transport);
+        let admission = self.admission(id, standing, Some(registration), request, transport);
         tokio::spawn(session::run(Carrier::Polled(socket), admission));
         connection
     }
@@ -185,15 +181,19 @@ impl Endpoint {
     fn admission(
         self: &Arc<Self>,
         id: ConnectionId,
-        user: Option<User>,
+        standing: Option<Arc<Standing>>,
         registration: Option<Registration>,
         request: &Parts,
         transport: Transport,
     ) -> Admission {
         let wanted = self.hub.wants_request();
         let request = wanted.then(|| Arc::new(Kept::of(request, transport)));
-        Admission { endpoint: Arc::clone(self), id, user, registration, request }
+        Admission { endpoint: Arc::clone(self), id, standing, registration, request }
     }
+}
+
+fn standing(identity: Option<Identity>) -> Option<Arc<Standing>> {
+    identity.map(|identity| Arc::new(Standing::new(identity)))
 }
 
 /// The refusal of a connection that has begun.
