@@ -24,6 +24,7 @@ mod refresh;
 mod requests;
 mod results;
 mod server;
+mod siege;
 mod streams;
 mod transports;
 mod uploads;
