@@ -83,7 +83,9 @@ impl Standing {
     /// The connection is open now: what was renewed meanwhile counts.
     pub(crate) fn opened(&self, hub: &Hub, connection: &str) {
         let state = self.state();
-        if let Err(error) = hub.refresh(connection, state.identity.user.clone()) {
+        if state.renewed
+            && let Err(error) = hub.refresh(connection, state.identity.user.clone())
+        {
             tracing::debug!(%error, "the claims are those that the connection began with");
         }
     }
