@@ -28,7 +28,7 @@ pub struct Opening {
     /// What its client speaks.
     pub protocol: Arc<dyn Protocol>,
     /// What the front end keeps of the request that the connection began with, for its extractors:
-    /// [`Invocation::request`]. Needed only where [`Hub::wants_request`].
+    /// [`Invocation::request`](crate::Invocation::request). Needed only where [`Hub::wants_request`].
     pub request: Option<Arc<dyn Any + Send + Sync>>,
 }
 
