@@ -12,18 +12,21 @@ use crate::{
 pub struct Caller {
     hub: Arc<Shared>,
     member: Arc<Member>,
+    /// As it was when the call began.
+    user: Option<User>,
     trace: Option<Arc<str>>,
     within: Within,
 }
 
 impl Caller {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         hub: Arc<Shared>,
         member: Arc<Member>,
         trace: Option<Arc<str>>,
         within: Within,
     ) -> Self {
-        Self { hub, member, trace, within }
+        let user = member.user();
+        Self { hub, member, user, trace, within }
     }
 
     /// The hub, on this node.
@@ -38,10 +41,10 @@ impl Caller {
         &self.member.id
     }
 
-    /// Who it belongs to; `None` for anonymous users.
+    /// Who it belongs to, as it was known when this call began; `None` for anonymous users.
     #[must_use]
     pub fn user(&self) -> Option<&User> {
-        self.member.user.as_ref()
+        self.user.as_ref()
     }
 
     /// The user's claims; none for anonymous users.

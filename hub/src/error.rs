@@ -475,6 +475,21 @@ pub enum OpenError {
     Closed,
 }
 
+/// Why a connection's user was not refreshed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefreshError {
+    /// The hub's policy would not let the user pass any more.
+    #[error(transparent)]
+    Unauthorized(#[from] Unauthorized),
+    /// This node has no such connection.
+    #[error("this node has no such connection: refresh it on the node that has it")]
+    Unknown,
+    /// The connection belongs to somebody else, or to nobody.
+    #[error("the connection belongs to another user: open a new one for this user")]
+    OtherUser,
+}
+
 /// Why a negotiated connection was not granted.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

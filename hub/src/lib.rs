@@ -199,7 +199,7 @@ pub use clients::{Arguments, Client, Clients, Invoking, Sending, Sent, Target};
 pub use connect::{Connect, connect};
 pub use error::{
     ArgumentsError, ClaimError, CloseError, CompletionError, GroupError, HubError, InvocationError,
-    InvokeError, OpenError, RelayError, SendError,
+    InvokeError, OpenError, RefreshError, RelayError, SendError,
 };
 pub use front::{
     Completion, Connection, Opening, Outbound, Ownership, Relay, RelayAnswer, RelayRequest,

@@ -9,7 +9,7 @@ use backplane_hub::{ClaimError, Hub, Ownership, User};
 use http::request::Parts;
 
 use crate::{
-    NegotiateVersion, Options, Rejection, Transport, negotiate,
+    Identity, NegotiateVersion, Options, Rejection, Transport, negotiate,
     query::Query,
     raw::Serve,
     refusal::Refusal,
@@ -39,11 +39,11 @@ impl Endpoint {
         Self { hub, options, table, owners: Owners::default(), serve: None }
     }
 
-    /// The user that a request comes from, if the hub lets it pass.
-    pub(crate) async fn admit(&self, request: &Parts) -> Result<Option<User>, Rejection> {
-        let user = self.options.user(request).await;
-        let admitted = user.and_then(|user| match self.hub.authorize(user.as_ref()) {
-            Ok(()) => Ok(user),
+    /// Who a request comes from, if the hub lets it pass.
+    pub(crate) async fn admit(&self, request: &Parts) -> Result<Option<Identity>, Rejection> {
+        let identity = self.options.identity(request).await;
+        let admitted = identity.and_then(|identity| match self.hub.authorize(user(&identity)) {
+            Ok(()) => Ok(identity),
             Err(denied) if denied.anonymous => Err(Rejection::unauthenticated()),
             Err(_) => Err(Rejection::forbidden()),
         });
@@ -52,23 +52,26 @@ impl Endpoint {
         })
     }
 
-    pub(crate) fn negotiate(&self, query: &Query, user: Option<&User>) -> Vec<u8> {
+    pub(crate) fn negotiate(&self, query: &Query, identity: Option<&Identity>) -> Vec<u8> {
         let version = match NegotiateVersion::of(query, self.options.minimum_negotiate_version) {
             Ok(version) => version,
             Err(text) => return negotiate::refused(&text),
         };
         let keep = self.options.token_expiry;
+        let now = SystemTime::now();
         let (id, token) = token::issue(
             &self.options.token_keys,
             self.hub.name(),
-            user,
+            identity.map(|it| &it.user),
             version,
             self.hub.node(),
-            SystemTime::now() + keep,
+            now + keep,
         );
         // Nodes whose clocks are behind still take the token for a while.
         self.hub.announce(&id, keep + CLOCKS);
-        negotiate::granted(version, &id, &token, &self.options.transports)
+        let refreshes = self.options.authentication_refresh && version == NegotiateVersion::One;
+        let lifetime = identity.filter(|_| refreshes).and_then(|it| it.lifetime_seconds(now));
+        negotiate::granted(version, &id, &token, &self.options.transports, lifetime)
     }
 
     /// Refuses what belongs to a transport that is not served.
@@ -129,4 +132,9 @@ impl Endpoint {
         tracing::debug!(hub = self.hub.name(), %error, "refused a connection token");
         Refusal::Unknown
     }
+}
+
+/// The user of a request.
+pub(crate) fn user(identity: &Option<Identity>) -> Option<&User> {
+    identity.as_ref().map(|it| &it.user)
 }

@@ -40,6 +40,8 @@
 //! | any other `GET` | a poll: what there is for the client, or the next that comes |
 //! | `POST` | what a client of these two sends; answered when it waits for the hub, in 64 KiB |
 //! | `DELETE` | the end of a connection that polls |
+//! | `POST refresh` | how long the new credentials are good, where [`Options::authentication_refresh`] is on |
+//! | `OPTIONS` of a browser | what pages of [`Options::allowed_origins`] may send, where those are set |
 //! | what does not fit the connection | the status that clients know for it |
 //!
 //! WebSockets are opened over HTTP/1.1. Paths are axum's, so unlike the original's they have a case.
@@ -116,7 +118,17 @@
 //!
 //! [`Options::authenticate`] takes whatever tells the user of a request: a [`Bearer`] for JSON Web
 //! Tokens, a function, or any [`Authenticate`]. The hub's policy then decides: 401 where nobody
-//! told who they are, 403 where they are not who the policy wants. Credentials and tokens appear in
+//! told who they are, 403 where they are not who the policy wants.
+//!
+//! Credentials that expire end the connection with
+//! [`Options::close_on_authentication_expiration`]; new ones take their place while it is open with
+//! [`Options::authentication_refresh`], and with each poll that brings some. The user of a connection
+//! stays who it is: a request of anybody else about it finds nothing.
+//!
+//! Where cookies or the network prove who a client is, any page that its user looks at could connect:
+//! [`Options::allowed_origins`] names those that may, for all transports, and tells browsers so.
+//!
+//! Credentials and tokens appear in
 //! queries, as browsers cannot send them otherwise with a WebSocket: this crate never logs a query.
 //! Nobody else should.
 //!
@@ -132,6 +144,9 @@
 //! ended by that too, but the HTTP server keeps the response open, with up to 400 KiB of it, until the
 //! network gives the client up: limit that where it matters, as with a reverse proxy.
 //!
+//! A negotiation holds no connection: the node remembers an id, at most
+//! [`HubOptions::announcements`](backplane_hub::HubOptions::announcements) of them.
+//!
 //! # A connection's way
 //!
 //! ```text
@@ -144,7 +159,11 @@
 mod auth;
 mod carrier;
 mod codec;
+mod cors;
 mod endpoint;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod health;
 mod message;
@@ -153,12 +172,14 @@ mod options;
 mod polled;
 mod query;
 mod raw;
+mod refresh;
 mod refusal;
 mod relayed;
 mod request;
 mod requests;
 mod router;
 mod session;
+mod standing;
 mod table;
 mod texts;
 mod token;
@@ -167,7 +188,8 @@ mod value;
 mod websocket;
 
 pub use auth::{
-    Authenticate, Bearer, BearerBuilder, BearerError, KeyError, Rejection, VerificationKey,
+    Authenticate, Bearer, BearerBuilder, BearerError, Identity, KeyError, Rejection,
+    VerificationKey,
 };
 pub use health::health_router;
 pub use negotiate::NegotiateVersion;

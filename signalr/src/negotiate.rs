@@ -38,6 +38,8 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     connection_token: Option<&'a str>,
     available_transports: Vec<Available>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_lifetime_seconds: Option<i32>,
 }
 
 #[derive(Serialize)]
@@ -47,12 +49,13 @@ struct Available {
     transfer_formats: &'static [&'static str],
 }
 
-/// The body that tells a client its ids, and how it can connect.
+/// The body that tells a client its ids, how it can connect, and when it should renew its credentials.
 pub(crate) fn granted(
     version: NegotiateVersion,
     id: &str,
     token: &str,
     transports: &[Transport],
+    token_lifetime_seconds: Option<i32>,
 ) -> Vec<u8> {
     let connection_token = match version {
         NegotiateVersion::Zero => None,
@@ -66,6 +69,7 @@ pub(crate) fn granted(
             .iter()
             .map(|it| Available { transport: it.name(), transfer_formats: it.formats() })
             .collect(),
+        token_lifetime_seconds,
     })
 }
 
@@ -130,8 +134,14 @@ mod tests {
     #[test]
     fn bodies() {
         assert_eq!(
-            String::from_utf8(granted(NegotiateVersion::One, "public", "secret", &Transport::ALL))
-                .unwrap(),
+            String::from_utf8(granted(
+                NegotiateVersion::One,
+                "public",
+                "secret",
+                &Transport::ALL,
+                None
+            ))
+            .unwrap(),
             r#"{"negotiateVersion":1,"connectionId":"public","connectionToken":"secret","availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]},{"transport":"ServerSentEvents","transferFormats":["Text"]},{"transport":"LongPolling","transferFormats":["Text","Binary"]}]}"#
         );
         assert_eq!(
@@ -139,10 +149,11 @@ mod tests {
                 NegotiateVersion::Zero,
                 "both",
                 "both",
-                &[Transport::WebSockets]
+                &[Transport::WebSockets],
+                Some(60)
             ))
             .unwrap(),
-            r#"{"negotiateVersion":0,"connectionId":"both","availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]}]}"#
+            r#"{"negotiateVersion":0,"connectionId":"both","availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]}],"tokenLifetimeSeconds":60}"#
         );
         assert_eq!(String::from_utf8(refused("no")).unwrap(), r#"{"error":"no"}"#);
     }

@@ -1,9 +1,9 @@
 use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use backplane_hub::{ByteSize, User};
+use backplane_hub::ByteSize;
 use http::{HeaderValue, request::Parts};
 
-use crate::{Authenticate, NegotiateVersion, Rejection, TokenKeys, Transport};
+use crate::{Authenticate, Identity, NegotiateVersion, Rejection, TokenKeys, Transport};
 
 /// How a router treats its clients. The defaults are those of ASP.NET Core SignalR, which clients
 /// are made for, unless a reason is given.
@@ -12,6 +12,8 @@ use crate::{Authenticate, NegotiateVersion, Rejection, TokenKeys, Transport};
 pub struct Options {
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
     pub(crate) origins: Option<Arc<[String]>>,
+    pub(crate) close_on_authentication_expiration: bool,
+    pub(crate) authentication_refresh: bool,
     pub(crate) minimum_negotiate_version: NegotiateVersion,
     pub(crate) transports: Vec<Transport>,
     pub(crate) token_keys: TokenKeys,
@@ -36,6 +38,8 @@ impl Options {
         Self {
             authenticate: None,
             origins: None,
+            close_on_authentication_expiration: false,
+            authentication_refresh: false,
             minimum_negotiate_version: NegotiateVersion::Zero,
             transports: Transport::ALL.to_vec(),
             token_keys: TokenKeys::default(),
@@ -60,12 +64,35 @@ impl Options {
         Self { authenticate: Some(Arc::new(authenticate)), ..self }
     }
 
-    /// The only origins (`https://app.example`, as browsers write them) whose pages may open a
-    /// WebSocket. By default all may, as clients that prove who they are by a bearer token need no
-    /// such check; set it where cookies or the network prove it, as CORS does not protect WebSockets.
-    /// Requests without an origin don't come from a page, and pass.
+    /// The only origins (`https://app.example`, as browsers write them) whose pages may connect, by
+    /// any transport; **also that of the application itself**, where it has pages. Set it where cookies
+    /// or the network prove who a client is: pages of other origins are answered 403. Requests
+    /// without an origin don't come from a page, and pass.
+    ///
+    /// It also answers what browsers ask before they let a page of another origin connect (CORS):
+    /// these origins may send credentials, and any header. By default nothing is checked and browsers
+    /// are told nothing, so only WebSockets work from pages of other origins; do that by this or, for
+    /// the whole application, by a layer of it, but not by both.
     pub fn allowed_origins<O: Into<String>>(self, origins: impl IntoIterator<Item = O>) -> Self {
         Self { origins: Some(origins.into_iter().map(Into::into).collect()), ..self }
+    }
+
+    /// Closes a connection when the credentials that it began with, or was refreshed with, expire:
+    /// [`Identity::expires_at`]. The client is told that it may connect again, as it does with new ones.
+    /// Default off: they are looked at when a client connects, and with each of its requests.
+    pub fn close_on_authentication_expiration(self, close: bool) -> Self {
+        Self { close_on_authentication_expiration: close, ..self }
+    }
+
+    /// Lets clients bring new credentials for a connection that is open: by `POST refresh` with the
+    /// connection's token as `id`. Whatever its transport, policies and methods see the new claims from
+    /// then on, and it expires with the new credentials. Their user must be the same. Clients are told
+    /// with their tokens how long their credentials are good. Default off.
+    ///
+    /// Clients that poll need no such request: credentials of a poll that expire later than those that
+    /// there are take their place in any case.
+    pub fn authentication_refresh(self, refresh: bool) -> Self {
+        Self { authentication_refresh: refresh, ..self }
     }
 
     /// The least version of the negotiation that is served. Default [`NegotiateVersion::Zero`].
@@ -166,8 +193,8 @@ impl Options {
         Self { detailed_errors: show, ..self }
     }
 
-    /// The user that a request comes from.
-    pub(crate) async fn user(&self, request: &Parts) -> Result<Option<User>, Rejection> {
+    /// Who a request comes from.
+    pub(crate) async fn identity(&self, request: &Parts) -> Result<Option<Identity>, Rejection> {
         match &self.authenticate {
             Some(authenticate) => authenticate.authenticate(request).await,
             None => Ok(None),
@@ -175,13 +202,10 @@ impl Options {
     }
 
     /// Whether pages of this origin may connect.
-    pub(crate) fn allows(&self, origin: Option<&HeaderValue>) -> bool {
-        match (&self.origins, origin) {
-            (Some(allowed), Some(origin)) => {
-                allowed.iter().any(|it| it.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
-            }
-            _ => true,
-        }
+    pub(crate) fn allows(&self, origin: &HeaderValue) -> bool {
+        self.origins.as_ref().is_none_or(|allowed| {
+            allowed.iter().any(|it| it.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
+        })
     }
 }
 
@@ -196,6 +220,8 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("authenticates", &self.authenticate.is_some())
             .field("origins", &self.origins)
+            .field("close_on_authentication_expiration", &self.close_on_authentication_expiration)
+            .field("authentication_refresh", &self.authentication_refresh)
             .field("minimum_negotiate_version", &self.minimum_negotiate_version)
             .field("transports", &self.transports)
             .field("token_keys", &self.token_keys)
@@ -222,16 +248,15 @@ mod tests {
 
     #[test]
     fn origins() {
-        let origin = |text| Some(HeaderValue::from_static(text));
+        let origin = HeaderValue::from_static;
         let open = Options::new();
-        assert!(open.allows(origin("https://evil.example").as_ref()));
+        assert!(open.allows(&origin("https://evil.example")));
         let closed =
             Options::new().allowed_origins(["https://app.example", "http://localhost:8080"]);
-        assert!(closed.allows(None));
-        assert!(closed.allows(origin("https://App.Example").as_ref()));
-        assert!(closed.allows(origin("http://localhost:8080").as_ref()));
+        assert!(closed.allows(&origin("https://App.Example")));
+        assert!(closed.allows(&origin("http://localhost:8080")));
         for other in ["http://app.example", "https://app.example.evil", "null", ""] {
-            assert!(!closed.allows(origin(other).as_ref()), "{other}");
+            assert!(!closed.allows(&origin(other)), "{other}");
         }
     }
 }

@@ -238,7 +238,8 @@ async fn turn(carrier: &mut Carrier) -> Result<(), Over> {
 
 /// Serves a client until both sides are done.
 pub(crate) async fn run(carrier: Carrier, admission: Admission, serve: Serve) {
-    let Admission { endpoint, id, user, registration, request } = admission;
+    let Admission { endpoint, id, standing, registration, request } = admission;
+    let user = standing.as_ref().map(|standing| standing.user());
     // Endpoint::admission keeps it for all of these.
     let Some(request) = request else { return };
     let span = tracing::debug_span!("raw connection", hub = endpoint.hub.name(), %id);

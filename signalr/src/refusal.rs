@@ -1,7 +1,7 @@
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header::CONTENT_TYPE};
 
-use crate::{Rejection, Transport, texts, websocket::UpgradeError};
+use crate::{Transport, texts, websocket::UpgradeError};
 
 /// Why a request about a connection is not granted.
 #[derive(Debug)]
@@ -24,8 +24,6 @@ pub(crate) enum Refusal {
     NoDelete,
     /// The body could not be read.
     Body,
-    /// Pages of its origin may not connect.
-    Origin,
     /// It is not in order.
     Upgrade(UpgradeError),
 }
@@ -44,7 +42,6 @@ impl IntoResponse for Refusal {
             Self::NoPost => plain(StatusCode::METHOD_NOT_ALLOWED, texts::POST_NOT_ALLOWED),
             Self::NoDelete => plain(StatusCode::BAD_REQUEST, texts::DELETE_NOT_ALLOWED),
             Self::Body => plain(StatusCode::BAD_REQUEST, ""),
-            Self::Origin => Rejection::forbidden().into_response(),
             Self::Upgrade(error) => error.into_response(),
         }
     }

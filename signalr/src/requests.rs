@@ -11,19 +11,20 @@ use backplane_hub::{ConnectionId, Ownership, User};
 use futures_util::future::Either;
 use http::{
     HeaderName, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPIRES, ORIGIN, PRAGMA},
+    header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPIRES, PRAGMA},
     request::Parts,
 };
 
 use crate::{
-    Transport,
+    Identity, Transport,
     carrier::Carrier,
-    endpoint::Endpoint,
+    endpoint::{self, Endpoint},
     polled::{Events, Polled, PolledConnection, PolledSocket, PostError, whole},
     raw,
     refusal::{Refusal, plain},
     request::Kept,
     session::{self, Admission},
+    standing::Standing,
     table::{Local, Registration},
     token::Ticket,
     websocket::Upgrade,
@@ -51,32 +52,26 @@ impl Endpoint {
         self: Arc<Self>,
         mut request: Parts,
         token: Option<&str>,
-        user: Option<User>,
+        identity: Option<Identity>,
     ) -> Result<Response, Refusal> {
         let upgrade = Upgrade::of(&mut request).map_err(Refusal::Upgrade)?;
-        let origin = request.headers.get(ORIGIN);
-        if !self.options.allows(origin) {
-            tracing::warn!(
-                hub = self.hub.name(),
-                ?origin,
-                "refused a WebSocket of an origin that is not allowed"
-            );
-            return Err(Refusal::Origin);
-        }
         let ticket = match token {
-            Some(_) => Some(self.ticket(token, user.as_ref())?),
+            Some(_) => Some(self.ticket(token, endpoint::user(&identity))?),
             None => None,
         };
         self.serves(Transport::WebSockets)?;
+        let standing = standing(identity);
         let (id, registration) = match ticket {
             None => (ConnectionId::random(), None),
             Some(ticket) => {
                 let ownership = self.take(&ticket, Transport::WebSockets).await?;
-                let registration = self.table.register(&ticket.id, Local::WebSocket, ownership);
+                let registered = standing.clone();
+                let registration =
+                    self.table.register(&ticket.id, Local::WebSocket, registered, ownership);
                 (ticket.id, Some(registration))
             }
         };
-        let admission = self.admission(id, user, registration, &request, Transport::WebSockets);
+        let admission = self.admission(id, standing, registration, &request, Transport::WebSockets);
         Ok(upgrade.accept(move |socket| serve(Carrier::WebSocket(socket), admission)))
     }
 
@@ -85,13 +80,13 @@ impl Endpoint {
         self: Arc<Self>,
         request: &Parts,
         token: Option<&str>,
-        user: Option<User>,
+        identity: Option<Identity>,
     ) -> Result<Response, Refusal> {
         let transport = Transport::ServerSentEvents;
-        let ticket = self.ticket(token, user.as_ref())?;
+        let ticket = self.ticket(token, endpoint::user(&identity))?;
         self.serves(transport)?;
         let ownership = self.take(&ticket, transport).await?;
-        let connection = self.begin(ticket.id, ownership, user, request, transport);
+        let connection = self.begin(ticket.id, ownership, standing(identity), request, transport);
         Ok((EVENTS, Body::from_stream(Events::new(connection))).into_response())
     }
 
@@ -100,13 +95,14 @@ impl Endpoint {
         self: Arc<Self>,
         request: &Parts,
         token: Option<&str>,
-        user: Option<User>,
+        identity: Option<Identity>,
     ) -> Result<Response, Refusal> {
         let transport = Transport::LongPolling;
-        let ticket = self.ticket(token, user.as_ref())?;
+        let ticket = self.ticket(token, endpoint::user(&identity))?;
         self.serves(transport)?;
         match self.local(&ticket) {
             Some(Local::Polled(connection)) if connection.transport() == transport => {
+                self.renew_if_fresher(&ticket.id, identity);
                 Ok(answer(connection.poll(self.options.poll_timeout).await))
             }
             Some(local) => Err(local.begun(transport)),
@@ -114,7 +110,7 @@ impl Endpoint {
                 let Some(ownership) = self.claim_polls(&ticket).await? else {
                     return self.poll_elsewhere(&ticket).await;
                 };
-                self.begin(ticket.id, ownership, user, request, transport);
+                self.begin(ticket.id, ownership, standing(identity), request, transport);
                 Ok((UNCACHED, OCTETS, ()).into_response())
             }
         }
@@ -125,10 +121,10 @@ impl Endpoint {
         self: Arc<Self>,
         request: &Parts,
         token: Option<&str>,
-        user: Option<User>,
+        identity: Option<Identity>,
         body: Body,
     ) -> Result<Response, Refusal> {
-        let ticket = self.ticket(token, user.as_ref())?;
+        let ticket = self.ticket(token, endpoint::user(&identity))?;
         let connection = match self.local(&ticket) {
             Some(Local::Polled(connection)) => connection,
             Some(Local::WebSocket) => return Err(Refusal::NoPost),
@@ -142,7 +138,13 @@ impl Endpoint {
                     self.post_elsewhere(&ticket, body).await?;
                     return Ok(plain(StatusCode::OK, ""));
                 };
-                self.begin(ticket.id, ownership, user, request, Transport::LongPolling)
+                self.begin(
+                    ticket.id,
+                    ownership,
+                    standing(identity),
+                    request,
+                    Transport::LongPolling,
+                )
             }
         };
         connection.post(body).await.map_err(|error| self.broken(&error))?;
@@ -199,15 +201,15 @@ impl Endpoint {
         self: &Arc<Self>,
         id: ConnectionId,
         ownership: Ownership,
-        user: Option<User>,
+        standing: Option<Arc<Standing>>,
         request: &Parts,
         transport: Transport,
     ) -> Arc<PolledConnection> {
         let connection = Arc::new(PolledConnection::new(transport));
         let local = Local::Polled(Arc::clone(&connection));
-        let registration = self.table.register(&id, local, ownership);
+        let registration = self.table.register(&id, local, standing.clone(), ownership);
         let socket = PolledSocket::new(Arc::clone(&connection), self.options.disconnect_timeout);
-        let admission = self.admission(id, user, Some(registration), request, transport);
+        let admission = self.admission(id, standing, Some(registration), request, transport);
         tokio::spawn(serve(Carrier::Polled(socket), admission));
         connection
     }
@@ -215,14 +217,14 @@ impl Endpoint {
     fn admission(
         self: &Arc<Self>,
         id: ConnectionId,
-        user: Option<User>,
+        standing: Option<Arc<Standing>>,
         registration: Option<Registration>,
         request: &Parts,
         transport: Transport,
     ) -> Admission {
         let wanted = self.serve.is_some() || self.hub.wants_request();
         let request = wanted.then(|| Arc::new(Kept::of(request, transport)));
-        Admission { endpoint: Arc::clone(self), id, user, registration, request }
+        Admission { endpoint: Arc::clone(self), id, standing, registration, request }
     }
 }
 
@@ -232,6 +234,10 @@ fn serve(carrier: Carrier, admission: Admission) -> impl Future<Output = ()> + S
         None => Either::Left(session::run(carrier, admission)),
         Some(serve) => Either::Right(Box::pin(raw::run(carrier, admission, serve))),
     }
+}
+
+fn standing(identity: Option<Identity>) -> Option<Arc<Standing>> {
+    identity.map(|identity| Arc::new(Standing::new(identity)))
 }
 
 /// The answer to a poll.

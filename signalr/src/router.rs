@@ -6,6 +6,7 @@ use axum::{
     Router,
     body::Body,
     extract::State,
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -16,7 +17,13 @@ use http::{
 };
 
 use crate::{
-    Options, codec::Codec, endpoint::Endpoint, query::Query, refusal::plain, websocket::Upgrade,
+    Options,
+    codec::Codec,
+    cors,
+    endpoint::{Endpoint, user},
+    query::Query,
+    refusal::plain,
+    websocket::Upgrade,
 };
 
 /// The routes of `hub`, to be nested under its path.
@@ -43,39 +50,53 @@ pub(crate) fn routes<S>(endpoint: Endpoint) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    Router::new()
+    let endpoint = Arc::new(endpoint);
+    let routes = Router::new()
         .route("/", any(connect))
         .route("/negotiate", any(negotiate))
-        .with_state(Arc::new(endpoint))
+        .route("/refresh", any(refresh))
+        .with_state(Arc::clone(&endpoint));
+    if endpoint.options.origins.is_some() {
+        routes.layer(from_fn_with_state(endpoint, cors::guard))
+    } else {
+        routes
+    }
 }
 
 async fn negotiate(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response {
     let (parts, _) = request.into_parts();
-    let user = match endpoint.admit(&parts).await {
-        Ok(user) => user,
+    let identity = match endpoint.admit(&parts).await {
+        Ok(identity) => identity,
         Err(rejection) => return rejection.into_response(),
     };
     if parts.method != Method::POST {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "");
     }
-    let body = endpoint.negotiate(&Query::of(&parts.uri), user.as_ref());
+    let body = endpoint.negotiate(&Query::of(&parts.uri), identity.as_ref());
     ([(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+async fn refresh(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response {
+    let (parts, _) = request.into_parts();
+    endpoint.refresh(&parts).await
 }
 
 async fn connect(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
-    let user = match endpoint.admit(&parts).await {
-        Ok(user) => user,
+    let identity = match endpoint.admit(&parts).await {
+        Ok(identity) => identity,
         Err(rejection) => return rejection.into_response(),
     };
     let query = Query::of(&parts.uri);
     let id = query.get("id").filter(|id| !id.is_empty());
     let answered = match parts.method {
-        Method::GET if accepts_events(&parts.headers) => endpoint.events(&parts, id, user).await,
-        Method::GET if Upgrade::is_wanted(&parts) => endpoint.websocket(parts, id, user).await,
-        Method::GET => endpoint.poll(&parts, id, user).await,
-        Method::POST => endpoint.post(&parts, id, user, body).await,
-        Method::DELETE => endpoint.delete(id, user.as_ref()).await,
+        Method::GET if accepts_events(&parts.headers) => {
+            endpoint.events(&parts, id, identity).await
+        }
+        Method::GET if Upgrade::is_wanted(&parts) => endpoint.websocket(parts, id, identity).await,
+        Method::GET => endpoint.poll(&parts, id, identity).await,
+        Method::POST => endpoint.post(&parts, id, identity, body).await,
+        Method::DELETE => endpoint.delete(id, user(&identity)).await,
         _ => Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "")),
     };
     answered.unwrap_or_else(IntoResponse::into_response)

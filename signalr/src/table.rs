@@ -5,11 +5,18 @@ use std::{
 
 use backplane_hub::{ConnectionId, Ownership};
 
-use crate::{Transport, polled::PolledConnection, refusal::Refusal};
+use crate::{Transport, polled::PolledConnection, refusal::Refusal, standing::Standing};
 
 /// The connections of this node that were negotiated: those that further requests may name.
 #[derive(Debug, Default)]
-pub(crate) struct Table(Mutex<HashMap<ConnectionId, Local>>);
+pub(crate) struct Table(Mutex<HashMap<ConnectionId, Entry>>);
+
+#[derive(Debug)]
+struct Entry {
+    local: Local,
+    /// `None` for anonymous users.
+    standing: Option<Arc<Standing>>,
+}
 
 /// Such a connection.
 #[derive(Debug, Clone)]
@@ -34,7 +41,12 @@ impl Local {
 
 impl Table {
     pub(crate) fn find(&self, id: &str) -> Option<Local> {
-        self.lock().get(id).cloned()
+        self.lock().get(id).map(|entry| entry.local.clone())
+    }
+
+    /// Who a connection belongs to, if it is there and belongs to anybody.
+    pub(crate) fn standing(&self, id: &str) -> Option<Arc<Standing>> {
+        self.lock().get(id)?.standing.clone()
     }
 
     /// Keeps a connection until the registration is dropped. No two have one id: a token is granted
@@ -43,9 +55,10 @@ impl Table {
         self: &Arc<Self>,
         id: &ConnectionId,
         local: Local,
+        standing: Option<Arc<Standing>>,
         ownership: Ownership,
     ) -> Registration {
-        self.lock().insert(id.clone(), local);
+        self.lock().insert(id.clone(), Entry { local, standing });
         Registration { table: Arc::clone(self), id: id.clone(), _ownership: ownership }
     }
 
@@ -67,7 +80,7 @@ impl Table {
         drop(removed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Local>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -105,7 +105,7 @@ async fn place_order(
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = token.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     let user = match node.login.bearer().verify(token) {
-        Ok(user) => user,
+        Ok(identity) => identity.user,
         Err(rejection) => return rejection.into_response(),
     };
     match node.kitchen.place(user.id.as_deref().unwrap_or_default(), &order) {

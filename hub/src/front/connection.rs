@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::{Outbound, Replies};
 use crate::{
     Call, CompletionError, ConnectionId, End, Hub, HubError, InvocationError, OpenError, Protocol,
-    Reply, User,
+    RefreshError, Reply, User,
     clients::Within,
     hub::Shared,
     members::{Member, Running, Slot},
@@ -67,8 +67,7 @@ impl Hub {
         let outbound = Outbound::new(Arc::clone(&connection.member));
         let member = &connection.member;
         let own = connection.subscription.insert(hub.routing.subscribe_connection(member)?);
-        let user = member.user.as_ref().and_then(|user| user.id.as_deref());
-        let user = match user.filter(|id| !id.is_empty()) {
+        let user = match member.user_id() {
             Some(id) => {
                 let subscribe = |audience| hub.routing.subscribe_user(id, audience);
                 Some(hub.users.add(id, member, &hub.local, subscribe)?.subscription)
@@ -80,6 +79,18 @@ impl Hub {
             hub.routing.routed(&subscription).await?;
         }
         Ok((connection, outbound))
+    }
+
+    /// Takes what the user of a connection of this node has proven anew: its policies and handlers see
+    /// these claims from now on. What runs already goes on with those that it began with.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RefreshError`]: nothing has changed then.
+    pub fn refresh(&self, connection: &str, user: User) -> Result<(), RefreshError> {
+        self.authorize(Some(&user))?;
+        let member = self.0.connections.get(connection).ok_or(RefreshError::Unknown)?;
+        if member.refresh(user) { Ok(()) } else { Err(RefreshError::OtherUser) }
     }
 }
 
@@ -111,10 +122,10 @@ impl Connection {
         &self.member.id
     }
 
-    /// Who it belongs to.
+    /// Who it belongs to, as [`Hub::refresh`] has left it.
     #[must_use]
-    pub fn user(&self) -> Option<&User> {
-        self.member.user.as_ref()
+    pub fn user(&self) -> Option<User> {
+        self.member.user()
     }
 
     /// Runs `on_connected`; before any [`call`](Self::call).
@@ -157,7 +168,7 @@ impl Connection {
     /// which calls wait for each other can answer such a one at once.
     #[must_use]
     pub fn refusal(&self, call: &Call) -> Option<InvocationError> {
-        self.hub.methods.refusal(self.user(), call, &self.hub.name)
+        self.hub.methods.refusal(&self.member, call, &self.hub.name)
     }
 
     /// How many of the running calls wait for what a client answers, by way of their
@@ -231,7 +242,7 @@ impl Connection {
         };
         hub.connections.remove(member);
         groups.keys().for_each(|group| hub.groups.remove(group, member));
-        if let Some(id) = member.user.as_ref().and_then(|user| user.id.as_ref()) {
+        if let Some(id) = member.user_id() {
             hub.users.remove(id, member);
         }
         member.queue.close();

@@ -5,12 +5,12 @@ use std::{
 };
 
 use super::{Queue, Yielded};
-use crate::{ConnectionId, Protocol, User, method::ItemMap};
+use crate::{Claims, ConnectionId, Protocol, User, method::ItemMap};
 
 /// One connection of this node.
 pub(crate) struct Member {
     pub(crate) id: ConnectionId,
-    pub(crate) user: Option<User>,
+    user: Option<Owner>,
     pub(crate) protocol: Arc<dyn Protocol>,
     /// The protocol's index.
     pub(crate) slot: usize,
@@ -20,6 +20,13 @@ pub(crate) struct Member {
     pub(crate) yielded: Yielded,
     pub(crate) items: Mutex<Option<Box<ItemMap>>>,
     memberships: Mutex<Memberships>,
+}
+
+/// The user of a connection: always the same one, of whom other things may become known.
+#[derive(Debug)]
+struct Owner {
+    id: Option<Arc<str>>,
+    claims: Mutex<Arc<Claims>>,
 }
 
 /// The groups of one connection. Its lock is taken before that of any audience, so that a
@@ -42,7 +49,7 @@ impl Member {
     ) -> Self {
         Self {
             id,
-            user,
+            user: user.map(|User { id, claims }| Owner { id, claims: Mutex::new(claims) }),
             protocol,
             slot,
             request,
@@ -50,6 +57,30 @@ impl Member {
             yielded: Yielded::default(),
             items: Mutex::default(),
             memberships: Mutex::default(),
+        }
+    }
+
+    /// Who it belongs to, as of now.
+    pub(crate) fn user(&self) -> Option<User> {
+        let Owner { id, claims } = self.user.as_ref()?;
+        let claims = Arc::clone(&claims.lock().unwrap_or_else(PoisonError::into_inner));
+        Some(User { id: id.clone(), claims })
+    }
+
+    /// What its user is addressed by; `None` where there is nothing to address.
+    pub(crate) fn user_id(&self) -> Option<&Arc<str>> {
+        let id = self.user.as_ref().and_then(|user| user.id.as_ref());
+        id.filter(|id| !id.is_empty())
+    }
+
+    /// Takes what is known of its user by now; `false` if that is another one.
+    pub(crate) fn refresh(&self, known: User) -> bool {
+        match &self.user {
+            Some(user) if user.id == known.id => {
+                *user.claims.lock().unwrap_or_else(PoisonError::into_inner) = known.claims;
+                true
+            }
+            _ => false,
         }
     }
 

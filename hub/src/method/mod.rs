@@ -35,7 +35,7 @@ pub(crate) use upload::Closing;
 pub use upload::{Upload, UploadReceiver, UploadSender, upload};
 
 use crate::{
-    ArgumentsError, HubError, InvocationError, Policy, User, clients::Within, hub::Shared,
+    ArgumentsError, HubError, InvocationError, Policy, clients::Within, hub::Shared,
     members::Member,
 };
 
@@ -75,7 +75,7 @@ impl Methods {
     /// Why a call would not run, as far as can be told without reading its arguments.
     pub(crate) fn refusal(
         &self,
-        user: Option<&User>,
+        member: &Member,
         call: &Call,
         hub: &str,
     ) -> Option<InvocationError> {
@@ -83,7 +83,7 @@ impl Methods {
             Ok(method) => method,
             Err(error) => return Some(error),
         };
-        let admitted = method.admit(user, call, hub);
+        let admitted = method.admit(member, call, hub);
         let (given, expected) = (call.arguments.len(), method.arguments);
         admitted.and_then(|()| ArgumentsError::expect(given, expected)).err()
     }
@@ -96,7 +96,7 @@ impl Methods {
         within: Within,
     ) -> Result<Reply, InvocationError> {
         let method = hub.methods.find(&call.target)?;
-        method.admit(member.user.as_ref(), &call, &hub.name)?;
+        method.admit(&member, &call, &hub.name)?;
         let uploads = Closing::of(&call.uploads);
         let cancel = call.streaming.clone();
         let aborted = cancel.map(|cancel| Aborted::new(Arc::clone(&member), Some(cancel)));
@@ -165,10 +165,10 @@ impl Methods {
 }
 
 impl Method {
-    /// Whether it can be called like this, by this user.
-    fn admit(&self, user: Option<&User>, call: &Call, hub: &str) -> Result<(), InvocationError> {
+    /// Whether it can be called like this, by this connection's user.
+    fn admit(&self, member: &Member, call: &Call, hub: &str) -> Result<(), InvocationError> {
         if let Some(policy) = &self.policy {
-            let allowed = catch_unwind(AssertUnwindSafe(|| policy.allows(user)));
+            let allowed = catch_unwind(AssertUnwindSafe(|| policy.allows(member.user().as_ref())));
             if let Err(denied) = allowed.map_err(|panic| panicked(hub, &self.name, &*panic))? {
                 tracing::debug!(method = %self.name, policy = %denied.policy, "denied a call");
                 return Err(InvocationError::Unauthorized);

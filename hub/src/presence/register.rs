@@ -91,8 +91,7 @@ impl Book {
     }
 
     pub(crate) fn opened(&self, member: &Member) {
-        let user = member.user.as_ref().and_then(|user| user.id.as_ref());
-        let user = user.filter(|user| !user.is_empty()).map(Arc::clone);
+        let user = member.user_id().map(Arc::clone);
         self.changed(Change::Opened { connection: shared(&member.id), user });
     }
 

@@ -17,6 +17,7 @@ mod outbound;
 mod presence;
 mod questions;
 mod queue_of_events;
+mod refresh;
 mod relays;
 mod results;
 mod scale_out;

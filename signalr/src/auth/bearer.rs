@@ -1,12 +1,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use backplane_hub::User;
 use http::{header::AUTHORIZATION, request::Parts};
 use jsonwebtoken::{Header, Validation, decode, decode_header, errors::ErrorKind};
 use serde_json::Value;
 
-use super::{Authenticate, Rejection, VerificationKey, claims};
+use super::{Authenticate, Identity, Rejection, VerificationKey, claims};
 use crate::query::Query;
 
 /// More leeway than any clock needs; it also keeps the arithmetic of times within its range.
@@ -87,7 +86,8 @@ impl BearerBuilder {
         self
     }
 
-    /// How far clocks may differ when `exp` and `nbf` are checked. Default 60 s; at most a day.
+    /// How far clocks may differ when `exp` and `nbf` are checked. Default 60 s; at most a day. It lets
+    /// a token in that has just expired, but prolongs no [`Identity`].
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = Some(leeway);
         self
@@ -140,12 +140,12 @@ impl Bearer {
         BearerBuilder::default()
     }
 
-    /// The user whose token this is.
+    /// Whose token this is, and when it expires.
     ///
     /// # Errors
     ///
     /// The token is no good.
-    pub fn verify(&self, token: &str) -> Result<User, Rejection> {
+    pub fn verify(&self, token: &str) -> Result<Identity, Rejection> {
         let header =
             decode_header(token).map_err(|_| Rejection::invalid_token("The token is malformed"))?;
         let mut failure = None;
@@ -153,7 +153,7 @@ impl Bearer {
             let mut validation = self.0.validation.clone();
             validation.algorithms = vec![key.algorithm];
             match decode::<BTreeMap<String, Value>>(token, &key.key, &validation) {
-                Ok(token) => return Ok(claims::user(token.claims, &self.0.user_id)),
+                Ok(token) => return Ok(claims::identity(token.claims, &self.0.user_id)),
                 // Another key may have signed it.
                 Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {
                     failure.get_or_insert(error);
@@ -184,7 +184,7 @@ impl Bearer {
 
 #[async_trait]
 impl Authenticate for Bearer {
-    async fn authenticate(&self, request: &Parts) -> Result<Option<User>, Rejection> {
+    async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Rejection> {
         let query = Query::of(&request.uri);
         match presented(request)?.or_else(|| query.get("access_token")) {
             Some(token) => self.verify(token).map(Some),

@@ -1,14 +1,30 @@
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use backplane_hub::{Claims, User};
 use serde_json::Value;
+
+use super::Identity;
 
 /// The claims that hold a user's id, most wanted first.
 pub(super) const USER_ID: [&str; 3] =
     ["sub", "nameid", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier"];
 
-/// The user that a token's claims describe.
-pub(super) fn user(token: BTreeMap<String, Value>, id_claims: &[String]) -> User {
+/// Whom a token's claims describe, and until when.
+pub(super) fn identity(token: BTreeMap<String, Value>, id_claims: &[String]) -> Identity {
+    let expires_at = token.get("exp").and_then(expiry);
+    Identity { user: user(token, id_claims), expires_at }
+}
+
+/// The time that is so many seconds after 1970. One that no clock can show is never.
+fn expiry(seconds: &Value) -> Option<SystemTime> {
+    let since = Duration::try_from_secs_f64(seconds.as_f64()?).ok()?;
+    UNIX_EPOCH.checked_add(since)
+}
+
+fn user(token: BTreeMap<String, Value>, id_claims: &[String]) -> User {
     let mut claims = Claims::new();
     for (name, value) in token {
         match value {
@@ -51,6 +67,19 @@ mod tests {
         assert_eq!(id(json!({"sub": 7})).as_deref(), Some("7"));
         assert_eq!(id(json!({"email": "d"})), None);
         assert_eq!(of(json!({"email": "d", "sub": "a"}), &["email"]).id.as_deref(), Some("d"));
+    }
+
+    #[test]
+    fn the_expiry_is_a_time() {
+        let at = |exp| {
+            let token = serde_json::from_value(json!({"sub": "ann", "exp": exp})).unwrap();
+            identity(token, &[]).expires_at
+        };
+        assert_eq!(at(json!(90)), Some(UNIX_EPOCH + Duration::from_secs(90)));
+        assert_eq!(at(json!(90.5)), Some(UNIX_EPOCH + Duration::from_millis(90_500)));
+        for never in [json!(1e300), json!(-1), json!("90"), json!(null)] {
+            assert_eq!(at(never.clone()), None, "{never}");
+        }
     }
 
     #[test]

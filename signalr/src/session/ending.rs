@@ -19,6 +19,8 @@ pub(super) enum Ending {
     Fault(Fault),
     /// The hub wants it.
     Hub(End),
+    /// The user's credentials have expired.
+    Expired,
     /// `on_connected` failed.
     Refused(HubError),
 }
@@ -50,7 +52,7 @@ impl Ending {
             }
             Self::Left { .. } => (None, true),
             Self::Hub(End::Aborted) => (None, false),
-            Self::Hub(_) => (None, true),
+            Self::Hub(_) | Self::Expired => (None, true),
             Self::Fault(fault) => (Some(texts::closed(fault.kind(), fault, detailed)), true),
             Self::Refused(error) => {
                 let show = detailed || error.is_public();
@@ -68,7 +70,7 @@ impl Ending {
     /// What `on_disconnected` is told; nothing where all is well.
     pub(super) fn reason(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::HungUp | Self::Hub(End::Aborted | End::ShuttingDown) => None,
+            Self::HungUp | Self::Expired | Self::Hub(End::Aborted | End::ShuttingDown) => None,
             Self::Left { error } => error.as_deref().map(Cow::Borrowed),
             Self::Lost(error) => Some(error.to_string().into()),
             Self::SendTimeout => Some("The client did not take what it was sent in time.".into()),
@@ -113,6 +115,7 @@ mod tests {
         for ending in [
             Ending::Hub(End::ShuttingDown),
             Ending::Hub(End::TooSlow),
+            Ending::Expired,
             Ending::Left { error: None },
         ] {
             assert_eq!(record(ending), "{\"type\":7,\"allowReconnect\":true}\u{1e}");

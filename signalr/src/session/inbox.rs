@@ -6,7 +6,7 @@ use crate::codec::{self, Codec, SEPARATOR};
 /// What has come from the client and is not read yet, to be cut into records wherever the pieces it
 /// came in end.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     arrived: Bytes,
     /// The start of a record of which more is to come. Never longer than the largest one.
     begun: BytesMut,
@@ -19,27 +19,27 @@ const LONGEST: usize = i32::MAX as usize;
 
 /// A record is larger than it may be.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLarge;
+pub(crate) struct TooLarge;
 
 impl Inbox {
     /// For records of at most so many bytes, with their framing. The first is framed as JSON is.
-    pub(super) fn new(largest: usize) -> Self {
+    pub(crate) fn new(largest: usize) -> Self {
         Self { arrived: Bytes::new(), begun: BytesMut::new(), largest, codec: Codec::Json }
     }
 
     /// Takes what comes next for records of this codec.
-    pub(super) fn speak(&mut self, codec: Codec) {
+    pub(crate) fn speak(&mut self, codec: Codec) {
         self.codec = codec;
     }
 
     /// Takes a piece; all whole records must have been taken out before.
-    pub(super) fn push(&mut self, piece: Bytes) {
+    pub(crate) fn push(&mut self, piece: Bytes) {
         debug_assert!(self.arrived.is_empty(), "whole records are left");
         self.arrived = piece;
     }
 
     /// The next whole record, without its framing. A record that came in one piece is not copied.
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>, TooLarge> {
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, TooLarge> {
         let record = match self.codec {
             Codec::Json => self.next_by_separator(),
             Codec::MessagePack => self.next_by_length(),
@@ -104,7 +104,7 @@ impl Inbox {
     }
 
     /// Whether the end of a record is missing.
-    pub(super) fn is_cut_off(&self) -> bool {
+    pub(crate) fn is_cut_off(&self) -> bool {
         !self.begun.is_empty()
     }
 }

@@ -7,16 +7,19 @@ mod inbox;
 mod running;
 mod serve;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::{any::Any, sync::Arc};
 
-use backplane_hub::{Connection, ConnectionId, Opening, Outbound, User};
+use backplane_hub::{Connection, ConnectionId, Opening, Outbound};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::join};
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use self::{ending::Ending, inbox::Inbox, running::Running};
+pub(crate) use self::inbox::Inbox;
+use self::{ending::Ending, running::Running};
 use crate::{
     Options,
     carrier::Carrier,
@@ -24,6 +27,7 @@ use crate::{
     endpoint::Endpoint,
     handshake::{self, HandshakeError},
     request::Kept,
+    standing::Standing,
     table::Registration,
     websocket::{FAILED, NORMAL},
 };
@@ -32,7 +36,8 @@ use crate::{
 pub(crate) struct Admission {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) id: ConnectionId,
-    pub(crate) user: Option<User>,
+    /// Who it belongs to; `None` for anonymous users.
+    pub(crate) standing: Option<Arc<Standing>>,
     /// For as long as the session lives, requests may name it.
     pub(crate) registration: Option<Registration>,
     /// What it began with, where the hub wants it.
@@ -65,11 +70,12 @@ struct Open {
     connection: Connection,
     outbound: Outbound,
     codec: Codec,
+    standing: Option<Arc<Standing>>,
 }
 
 /// Shakes hands with the client, and registers the connection.
 async fn open(mut socket: Carrier, admission: Admission) -> Option<Open> {
-    let Admission { endpoint, id, user, request, .. } = admission;
+    let Admission { endpoint, id, standing, request, .. } = admission;
     let options = &endpoint.options;
     let mut inbox = Inbox::new(options.largest_message);
     let shaken = match timeout(options.handshake_timeout, shake(&mut socket, &mut inbox)).await {
@@ -79,6 +85,7 @@ async fn open(mut socket: Carrier, admission: Admission) -> Option<Open> {
     let opened = match shaken {
         Ok(codec) => {
             let request = request.map(|request| request as Arc<dyn Any + Send + Sync>);
+            let user = standing.as_ref().map(|standing| standing.user());
             let opening = Opening { id, user, protocol: codec.protocol(), request };
             let opened = endpoint.hub.open(opening).await;
             let opened = opened.map(|(connection, outbound)| (codec, connection, outbound));
@@ -88,8 +95,11 @@ async fn open(mut socket: Carrier, admission: Admission) -> Option<Open> {
     };
     match opened {
         Ok((codec, connection, outbound)) => {
+            if let Some(standing) = &standing {
+                standing.opened(&endpoint.hub, connection.id());
+            }
             socket.send_one(handshake::GRANTED.clone());
-            return Some(Open { socket, inbox, connection, outbound, codec });
+            return Some(Open { socket, inbox, connection, outbound, codec, standing });
         }
         Err(Shy::Gone) => {}
         Err(Shy::Refused(error)) => refuse(&mut socket, options, &error).await,

@@ -22,6 +22,7 @@ use crate::{
     carrier::{Carrier, Over, Turn},
     codec::Codec,
     message::{Invocation, Message, Outcome},
+    standing::Standing,
 };
 
 /// The most messages that are taken from the queue at once.
@@ -45,6 +46,7 @@ pub(super) async fn serve(open: &mut Open, running: &mut Running, options: &Opti
         running,
         waiting: None,
         clock,
+        standing: open.standing.as_deref().filter(|_| options.close_on_authentication_expiration),
         batch: Vec::new(),
     };
     let ending = session.until_end().await;
@@ -73,6 +75,8 @@ struct Session<'a> {
     /// What has no place yet: nothing behind it is looked at.
     waiting: Option<Box<Waiting>>,
     clock: Clock,
+    /// Where it ends with the credentials of its user.
+    standing: Option<&'a Standing>,
     batch: Vec<Bytes>,
 }
 
@@ -95,6 +99,8 @@ struct Wake {
     placed: bool,
     turn: Option<Turn>,
     due: bool,
+    /// The credentials expire at another time than was known.
+    renewed: bool,
     /// The call that waits can run.
     place: bool,
 }
@@ -103,12 +109,12 @@ impl Session<'_> {
     async fn until_end(&mut self) -> Ending {
         let connection = self.connection;
         let mut ended = pin!(connection.ended());
-        let mut timer = pin!(sleep_until(self.clock.next(false)));
+        let mut timer = pin!(sleep_until(self.next()));
         loop {
             if let Some(ending) = self.dispatch() {
                 return ending;
             }
-            let next = self.clock.next(self.listens());
+            let next = self.next();
             if next < timer.deadline() {
                 timer.as_mut().reset(next);
             }
@@ -122,6 +128,16 @@ impl Session<'_> {
     /// Whether more may come from the client.
     fn listens(&self) -> bool {
         self.starting.is_none() && self.waiting.is_none()
+    }
+
+    /// When something may be due at the earliest.
+    fn next(&self) -> Instant {
+        let next = self.clock.next(self.listens());
+        self.expires().map_or(next, |expires| expires.min(next))
+    }
+
+    fn expires(&self) -> Option<Instant> {
+        self.standing?.until()
     }
 
     /// Polls everything once, and starts to write what is queued.
@@ -158,6 +174,7 @@ impl Session<'_> {
         if let Poll::Ready(turn) = self.socket.poll_turn(context, self.listens()) {
             wake.turn = Some(turn);
         }
+        wake.renewed = self.standing.is_some_and(|it| it.poll_renewed(context));
         wake.due = timer.poll(context).is_ready();
         // A call that waits for what a client answers gives its place away.
         wake.place = matches!(self.waiting.as_deref(), Some(Waiting::Call(_))) && {
@@ -169,6 +186,7 @@ impl Session<'_> {
             || wake.placed
             || wake.turn.is_some()
             || wake.due
+            || wake.renewed
             || wake.place;
         if happened { Poll::Ready(wake) } else { Poll::Pending }
     }
@@ -216,6 +234,9 @@ impl Session<'_> {
             self.clock.write_ends(now);
         }
         if wake.due {
+            if self.expires().is_some_and(|expires| expires <= now) {
+                return Some(Ending::Expired);
+            }
             match self.clock.due(now, self.listens()) {
                 Some(Due::ClientTimeout) => return Some(Ending::Fault(Fault::Timeout)),
                 Some(Due::SendTimeout) => return Some(Ending::SendTimeout),
@@ -225,7 +246,7 @@ impl Session<'_> {
                 }
                 None => {}
             }
-            timer.reset(self.clock.next(self.listens()));
+            timer.reset(self.next());
         }
         None
     }

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use backplane_hub::{Policy, User};
-use backplane_signalr::{Authenticate, Bearer, Options, Rejection, VerificationKey};
+use backplane_signalr::{Authenticate, Bearer, Identity, Options, Rejection, VerificationKey};
 use http::request::Parts;
 use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
 use serde_json::{Value, json};
@@ -142,10 +142,10 @@ async fn a_lookup_authenticates_or_says_that_it_cannot() {
 
     #[async_trait]
     impl Authenticate for Sessions {
-        async fn authenticate(&self, request: &Parts) -> Result<Option<User>, Rejection> {
+        async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Rejection> {
             tokio::task::yield_now().await;
             match request.headers.get("cookie").map(|cookie| cookie.as_bytes()) {
-                Some(b"session=ann") => Ok(Some(User::new("ann"))),
+                Some(b"session=ann") => Ok(Some(User::new("ann").into())),
                 Some(_) => Err(Rejection::status(http::StatusCode::SERVICE_UNAVAILABLE)),
                 None => Ok(None),
             }

@@ -20,8 +20,13 @@ pub(crate) struct Listener<'a> {
 
 impl<'a> Listener<'a> {
     pub(crate) async fn begin(server: &'a Server) -> Self {
-        let (_, token) = negotiated(server, "").await;
-        let path = format!("/hub?id={token}");
+        Self::begin_with(server, "").await
+    }
+
+    /// The same, with more in all queries.
+    pub(crate) async fn begin_with(server: &'a Server, query: &str) -> Self {
+        let (_, token) = negotiated(server, query).await;
+        let path = format!("/hub?id={token}{query}");
         let mut response = Chunked::get(server, &path, &[ACCEPT]).await;
         assert_eq!(response.status, "200 OK");
         for (name, value) in [
@@ -37,7 +42,11 @@ impl<'a> Listener<'a> {
     }
 
     pub(crate) async fn connect(server: &'a Server) -> Self {
-        let mut listener = Self::begin(server).await;
+        Self::connect_with(server, "").await
+    }
+
+    pub(crate) async fn connect_with(server: &'a Server, query: &str) -> Self {
+        let mut listener = Self::begin_with(server, query).await;
         listener.post("{\"protocol\":\"json\",\"version\":1}\u{1e}").await;
         assert_eq!(listener.response.next().await, "data: {}\u{1e}\r\n\r\n");
         listener

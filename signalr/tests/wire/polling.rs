@@ -27,8 +27,14 @@ pub(crate) struct Poller<'a> {
 impl<'a> Poller<'a> {
     /// Negotiates and polls once.
     pub(crate) async fn begin(server: &'a Server) -> Self {
-        let (_, token) = negotiated(server, "").await;
-        let poller = Self { server, path: format!("/hub?id={token}"), come: VecDeque::new() };
+        Self::begin_with(server, "").await
+    }
+
+    /// The same, with more in all queries.
+    pub(crate) async fn begin_with(server: &'a Server, query: &str) -> Self {
+        let (_, token) = negotiated(server, query).await;
+        let path = format!("/hub?id={token}{query}");
+        let poller = Self { server, path, come: VecDeque::new() };
         let first = poller.poll().await;
         assert_eq!((&*first.status, &*first.body), ("200 OK", ""));
         assert_eq!(first.headers["content-type"], "application/octet-stream");
@@ -39,7 +45,11 @@ impl<'a> Poller<'a> {
 
     /// And shakes hands.
     pub(crate) async fn connect(server: &'a Server) -> Self {
-        let mut poller = Self::begin(server).await;
+        Self::connect_with(server, "").await
+    }
+
+    pub(crate) async fn connect_with(server: &'a Server, query: &str) -> Self {
+        let mut poller = Self::begin_with(server, query).await;
         poller.post(HANDSHAKE).await;
         assert_eq!(poller.record().await, "{}");
         poller

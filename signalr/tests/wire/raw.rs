@@ -33,7 +33,9 @@ impl Raw {
         options: Options,
         serve: impl Fn(RawConnection) -> F + Send + Sync + 'static,
     ) -> Self {
-        let hub = Server::with(Options::new(), |hub| hub.authorize(Policy::anonymous())).await;
+        // On the heap: a server in the making is large.
+        let hub =
+            Box::pin(Server::with(Options::new(), |hub| hub.authorize(Policy::anonymous()))).await;
         let app: Router = Router::new().nest("/raw", raw_router(&hub.hub, options, serve));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,3 +1,5 @@
+use std::time::UNIX_EPOCH;
+
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
     rsa::KeySize,
@@ -43,7 +45,7 @@ fn strict() -> Bearer {
 }
 
 /// What a client is told.
-fn challenge(outcome: Result<User, Rejection>) -> String {
+fn challenge(outcome: Result<Identity, Rejection>) -> String {
     let response = outcome.expect_err("rejected").into_response();
     assert_eq!(response.status(), 401);
     response.headers()[WWW_AUTHENTICATE].to_str().unwrap().to_owned()
@@ -55,14 +57,17 @@ fn told(description: &str) -> String {
 
 #[test]
 fn a_good_token_names_its_user() {
-    let user = strict().verify(&token(&json!({"role": "cook"}))).unwrap();
+    let exp = get_current_timestamp() + 90;
+    let identity = strict().verify(&token(&json!({"role": "cook", "exp": exp}))).unwrap();
+    assert_eq!(identity.expires_at, Some(UNIX_EPOCH + Duration::from_secs(exp)));
+    let user = identity.user;
     assert_eq!(user.id.as_deref(), Some("ann"));
     assert!(user.claims.has("role", "cook"));
 
     let by_mail = bearer().user_id_claim("email").user_id_claim("sub").build().unwrap();
-    assert_eq!(by_mail.verify(&token(&json!({}))).unwrap().id.as_deref(), Some("ann"));
+    assert_eq!(by_mail.verify(&token(&json!({}))).unwrap().user.id.as_deref(), Some("ann"));
     let token = token(&json!({"email": "a@b"}));
-    assert_eq!(by_mail.verify(&token).unwrap().id.as_deref(), Some("a@b"));
+    assert_eq!(by_mail.verify(&token).unwrap().user.id.as_deref(), Some("a@b"));
 }
 
 #[test]
@@ -200,7 +205,7 @@ async fn tokens_come_in_the_header_or_the_query() {
             request = request.header(AUTHORIZATION, header);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        strict().authenticate(&parts).await.map(|user| user.and_then(|user| user.id))
+        strict().authenticate(&parts).await.map(|it| it.and_then(|it| it.user.id))
     };
     let ann = Ok(Some("ann".into()));
     assert_eq!(ask("/", Some(&format!("Bearer {good}"))).await, ann);

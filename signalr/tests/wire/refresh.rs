@@ -1,0 +1,228 @@
+//! New credentials for connections that are open.
+
+use backplane_hub::Policy;
+use backplane_signalr::Options;
+use serde_json::{Value, json};
+
+use crate::{
+    client::Client,
+    events::Listener,
+    expiry::{HOUR, SOON, by_query, until},
+    http::{Response, request},
+    negotiation::{negotiate, negotiated},
+    polling::Poller,
+    server::Server,
+};
+
+fn options() -> Options {
+    Options::new().authenticate(by_query).authentication_refresh(true)
+}
+
+/// The token in the path of a client.
+fn token(path: &str) -> &str {
+    path.split(['?', '&']).find_map(|it| it.strip_prefix("id=")).expect("a token")
+}
+
+async fn refresh(server: &Server, token: &str, query: &str) -> Response {
+    request(server, "POST", &format!("/hub/refresh?id={token}{query}"), &[]).await
+}
+
+/// That a request is refused with this code.
+fn refused(answer: &Response, status: &str, code: &str) {
+    assert_eq!(answer.status, status);
+    assert_eq!(answer.headers["content-type"], "application/json");
+    assert_eq!(answer.body, format!(r#"{{"error":"{code}"}}"#));
+}
+
+/// A client of the WebSocket of this token.
+async fn socket(server: &Server, token: &str, query: &str) -> Client {
+    let mut client = Client::request(server, &format!("?id={token}{query}"), &[]).await.unwrap();
+    client.shake().await;
+    client
+}
+
+const UNAUTHORIZED: &str = "Failed to invoke 'Secret' because user is unauthorized";
+
+#[tokio::test]
+async fn policies_see_the_new_claims_on_all_transports() {
+    let server = Server::start(options()).await;
+    let (before, after) = ("&user=ann&role=cook", "&user=ann&role=admin");
+
+    let (_, id) = negotiated(&server, before).await;
+    let mut client = socket(&server, &id, before).await;
+    assert_eq!(client.invoke("Secret", json!([])).await, json!({"error": UNAUTHORIZED}));
+    let answer = refresh(&server, &id, after).await;
+    assert_eq!((&*answer.status, &*answer.body), ("200 OK", "{}"));
+    assert_eq!(answer.headers["content-type"], "application/json");
+    assert_eq!(client.invoke("Secret", json!([])).await, json!({"result": "secret"}));
+    // And those that take something away.
+    assert_eq!(refresh(&server, &id, before).await.status, "200 OK");
+    assert_eq!(client.invoke("Secret", json!([])).await, json!({"error": UNAUTHORIZED}));
+
+    let mut client = Listener::connect_with(&server, before).await;
+    client.call("Secret", json!([])).await;
+    assert_eq!(client.next().await["error"], UNAUTHORIZED);
+    assert_eq!(refresh(&server, token(&client.path), after).await.status, "200 OK");
+    client.call("Secret", json!([])).await;
+    assert_eq!(client.next().await["result"], "secret");
+
+    // Its polls bring the older ones further on.
+    let (before, after) =
+        (format!("{before}{}", until(HOUR)), format!("{after}{}", until(HOUR * 2)));
+    let mut client = Poller::connect_with(&server, &before).await;
+    client.call("1", "Secret", json!([])).await;
+    assert_eq!(client.next().await["error"], UNAUTHORIZED);
+    assert_eq!(refresh(&server, token(&client.path), &after).await.status, "200 OK");
+    client.call("2", "Secret", json!([])).await;
+    assert_eq!(client.next().await["result"], "secret");
+}
+
+#[tokio::test]
+async fn what_is_refreshed_before_the_handshake_counts() {
+    let server = Server::start(options()).await;
+    let before = format!("&user=ann&role=cook{}", until(HOUR));
+    let after = format!("&user=ann&role=admin{}", until(HOUR * 2));
+    let mut client = Poller::begin_with(&server, &before).await;
+    let answer = refresh(&server, token(&client.path), &after).await;
+    assert_eq!(answer.status, "200 OK");
+    client.post("{\"protocol\":\"json\",\"version\":1}\u{1e}").await;
+    assert_eq!(client.record().await, "{}");
+    client.call("1", "Secret", json!([])).await;
+    assert_eq!(client.next().await["result"], "secret");
+}
+
+#[tokio::test]
+async fn lifetimes_are_told() {
+    let server = Server::start(options()).await;
+    let hour = |answer: &Response| {
+        let answer: Value = serde_json::from_str(&answer.body).unwrap();
+        let seconds = answer["tokenLifetimeSeconds"].as_i64().expect("a number");
+        assert!((1..=3600).contains(&seconds), "{seconds}");
+    };
+    let query = format!("&user=ann{}", until(HOUR));
+    let answer = negotiate(&server, &format!("?negotiateVersion=1{query}")).await;
+    hour(&answer);
+    let (_, id) = negotiated(&server, "&user=ann").await;
+    let _client = socket(&server, &id, "&user=ann").await;
+    hour(&refresh(&server, &id, &query).await);
+    // Centuries are as many as an int can hold.
+    let answer = refresh(&server, &id, &format!("&user=ann{}", until(HOUR * 24 * 366 * 200))).await;
+    assert_eq!(answer.body, r#"{"tokenLifetimeSeconds":2147483647}"#);
+
+    // Where there is none, or nothing to be done about it.
+    let answer = negotiate(&server, "?negotiateVersion=1&user=ann").await;
+    assert!(!answer.body.contains("tokenLifetimeSeconds"), "{}", answer.body);
+    let answer = negotiate(&server, &format!("?{query}")).await;
+    assert!(!answer.body.contains("tokenLifetimeSeconds"), "{}", answer.body);
+    let server = Server::start(Options::new().authenticate(by_query)).await;
+    let answer = negotiate(&server, &format!("?negotiateVersion=1{query}")).await;
+    assert!(!answer.body.contains("tokenLifetimeSeconds"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn refusals_have_their_codes_and_change_nothing() {
+    let server = Server::with(options(), |hub| {
+        hub.authorize(Policy::new(|user| {
+            user.is_none_or(|user| !user.claims.has("role", "banned"))
+        }))
+    })
+    .await;
+    let (_, id) = negotiated(&server, "&user=ann").await;
+    let mut client = socket(&server, &id, "&user=ann&role=admin").await;
+
+    for method in ["GET", "PUT", "DELETE", "OPTIONS"] {
+        let answer = request(&server, method, &format!("/hub/refresh?id={id}"), &[]).await;
+        assert_eq!((&*answer.status, &*answer.body), ("405 Method Not Allowed", ""), "{method}");
+    }
+    for path in ["/hub/refresh?user=ann", "/hub/refresh?user=ann&id="] {
+        let answer = request(&server, "POST", path, &[]).await;
+        refused(&answer, "400 Bad Request", "missing_connection_token");
+    }
+    let not_found = |answer: &Response| refused(answer, "404 Not Found", "connection_not_found");
+    not_found(&refresh(&server, "unknown", "&user=ann").await);
+    // Somebody else's, whoever asks.
+    not_found(&refresh(&server, &id, "&user=bob&role=admin").await);
+    not_found(&refresh(&server, &id, "").await);
+    // One that has not begun.
+    let (_, unused) = negotiated(&server, "&user=ann").await;
+    not_found(&refresh(&server, &unused, "&user=ann").await);
+    // One whose token is its id, which others are told.
+    let answer = negotiate(&server, "?user=ann").await;
+    let public: Value = serde_json::from_str(&answer.body).unwrap();
+    let public = public["connectionId"].as_str().unwrap();
+    let mut open = socket(&server, public, "&user=ann").await;
+    not_found(&refresh(&server, public, "&user=ann").await);
+    open.works().await;
+
+    let bad = refresh(&server, &id, "&user=nobody").await;
+    refused(&bad, "401 Unauthorized", "invalid_token");
+    assert!(bad.headers["www-authenticate"].contains("The user is nobody"));
+    let (_, anonymous) = negotiated(&server, "").await;
+    let mut nobody = socket(&server, &anonymous, "").await;
+    refused(&refresh(&server, &anonymous, "").await, "401 Unauthorized", "invalid_token");
+    nobody.works().await;
+    let banned = refresh(&server, &id, "&user=ann&role=banned").await;
+    assert_eq!((&*banned.status, &*banned.body), ("403 Forbidden", ""));
+
+    assert_eq!(client.invoke("Secret", json!([])).await, json!({"result": "secret"}));
+    client.hang_up().await;
+    assert_eq!(server.probe.told().await, "disconnected: well");
+    not_found(&refresh(&server, &id, "&user=ann").await);
+}
+
+#[tokio::test]
+async fn it_is_off_by_default() {
+    let server = Server::start(Options::new().authenticate(by_query)).await;
+    let (_, id) = negotiated(&server, "&user=ann").await;
+    let _client = socket(&server, &id, "&user=ann").await;
+    let answer = refresh(&server, &id, "&user=ann").await;
+    refused(&answer, "404 Not Found", "refresh_disabled");
+}
+
+#[tokio::test]
+async fn connections_live_as_long_as_the_newest_credentials() {
+    let server = Server::start(options().close_on_authentication_expiration(true)).await;
+    let (short, long) = (format!("&user=ann{}", until(SOON)), format!("&user=ann{}", until(HOUR)));
+    let (_, prolonged) = negotiated(&server, &short).await;
+    let mut prolonged_client = socket(&server, &prolonged, &short).await;
+    let mut listener = Listener::connect_with(&server, &short).await;
+    let mut poller = Poller::connect_with(&server, &short).await;
+    let (_, shortened) = negotiated(&server, &long).await;
+    let mut shortened_client = socket(&server, &shortened, &long).await;
+    for token in [&*prolonged, token(&listener.path), token(&poller.path)] {
+        assert_eq!(refresh(&server, token, &long).await.status, "200 OK");
+    }
+    let now = format!("&user=ann{}", until(SOON));
+    assert_eq!(refresh(&server, &shortened, &now).await.status, "200 OK");
+    // That one ends behind when the others would have.
+    let close = json!({"type": 7, "allowReconnect": true});
+    assert_eq!(shortened_client.next().await, close);
+    prolonged_client.works().await;
+    listener.works().await;
+    poller.works().await;
+}
+
+#[tokio::test]
+async fn polls_bring_fresher_credentials_and_others_don_t_count() {
+    // Without the option.
+    let server = Server::start(Options::new().authenticate(by_query)).await;
+    let credentials =
+        |role: &str, times: u32| format!("&user=ann&role={role}{}", until(HOUR * times));
+    let mut client = Poller::connect_with(&server, &credentials("cook", 2)).await;
+    let path = format!("/hub?id={}", token(&client.path));
+    // The answers to calls say that the poll before has been served, as they come with the next.
+    for (role, hours, secret) in
+        [("admin", 1, false), ("admin", 3, true), ("cook", 2, true), ("cook", 4, false)]
+    {
+        client.path = format!("{path}{}", credentials(role, hours));
+        client.call("1", "Nothing", json!([])).await;
+        assert_eq!(client.next().await["result"], Value::Null);
+        client.call("2", "Secret", json!([])).await;
+        let answer = client.next().await;
+        assert_eq!(answer.get("result").is_some(), secret, "{answer}");
+    }
+    // Nobody takes over what is another's.
+    client.path = format!("{path}&user=bob&role=admin");
+    let answer = client.poll().await;
+    assert_eq!((&*answer.status, &*answer.body), ("404 Not Found", "No Connection with that ID"));
+}
