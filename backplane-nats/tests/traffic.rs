@@ -379,9 +379,11 @@ async fn what_a_slow_reader_missed_is_counted(flavour: NatsFlavour) {
     assert_eq!(two.stats().lost, missing);
 }
 
-/// A sink that takes a while for each message, and notes since when a link is in doubt.
+/// A sink that stands still until it is let go, then takes a while for each message, and notes since when a link
+/// is in doubt.
 #[derive(Debug)]
 struct Leisurely {
+    may_go: watch::Receiver<bool>,
     came: AtomicU64,
     doubts: mpsc::Sender<Instant>,
 }
@@ -391,7 +393,11 @@ impl Sink for Leisurely {
         match event {
             Event::Message(_) => {
                 self.came.fetch_add(1, Ordering::Relaxed);
-                tokio::task::block_in_place(|| std::thread::park_timeout(PACE));
+                // Not in place of the task, which would never have to let others have their turn.
+                std::thread::park_timeout(PACE);
+                while !*self.may_go.borrow() {
+                    std::thread::park_timeout(PACE);
+                }
             }
             Event::Interrupted { since } => self.doubts.try_send(*since).unwrap(),
             _ => {}
@@ -409,11 +415,13 @@ async fn what_waits_in_the_node_when_the_link_ends_is_in_doubt(flavour: NatsFlav
     let mut config = NatsConfig::from_url(&broker.url()).unwrap();
     config.node = NodeOptions::bare();
     config.node.probe_every = Duration::from_millis(20);
+    config.node.probe_deadline = Duration::from_secs(60);
     let two = config.start().unwrap();
     up(&two).await;
     let topic = Topic::group("orders", "kitchen");
     let (doubts, mut told) = mpsc::channel(16);
-    let sink = Arc::new(Leisurely { came: AtomicU64::new(0), doubts });
+    let (go, may_go) = watch::channel(false);
+    let sink = Arc::new(Leisurely { may_go, came: AtomicU64::new(0), doubts });
     let subscription =
         two.subscribe(&[(topic.clone(), Arc::<Leisurely>::clone(&sink) as Arc<dyn Sink>)]).unwrap();
     soon("the broker routes it", subscription.confirmed()).await.unwrap();
@@ -422,6 +430,7 @@ async fn what_waits_in_the_node_when_the_link_ends_is_in_doubt(flavour: NatsFlav
         one.publish(Envelope::new(topic.clone(), number.to_string())).await.unwrap();
     }
     let published = Instant::now();
+    go.send_replace(true);
     // Probes have a queue of their own, and overtake what waits.
     let probes = two.stats().probes;
     soon("probes", async {

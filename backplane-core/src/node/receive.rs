@@ -154,6 +154,12 @@ impl Inbound {
         self.shared.probes.proven()
     }
 
+    /// Whether the node has given the connection up: what is handed over from then on reaches no sink.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.gate.lost.is_cancelled()
+    }
+
     /// The broker or the client library dropped something, but the connection goes on: sinks are
     /// told `Interrupted`, and `Restored` as soon as what is missing has been repaired or reported.
     pub fn doubt(&self) {

@@ -3,9 +3,9 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Instant,
 };
 
@@ -39,6 +39,8 @@ pub(super) struct Inflow {
     caught_up: AtomicU64,
     /// How much was delivered since then.
     delivered: AtomicU64,
+    /// How many deliveries have given way to others, and may have more.
+    yielding: AtomicUsize,
     /// Whether anything may wait.
     is_behind: AtomicBool,
     /// What the probe had proven when it began to.
@@ -52,6 +54,7 @@ impl Inflow {
             statistics,
             caught_up: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
+            yielding: AtomicUsize::new(0),
             is_behind: AtomicBool::new(false),
             proven: Mutex::default(),
         }
@@ -88,11 +91,15 @@ impl Inflow {
         self.statistics.in_bytes.load(Ordering::Relaxed)
     }
 
-    /// Nothing waited any more when this much had been read.
+    /// Nothing waited any more when this much had been read, unless a delivery has only given way to others.
     fn caught_up(&self, read: u64) {
+        if self.yielding.load(Ordering::Relaxed) > 0 {
+            return;
+        }
         self.caught_up.store(read, Ordering::Relaxed);
         self.delivered.store(0, Ordering::Relaxed);
-        if self.is_behind.load(Ordering::Relaxed) {
+        // Once the node has given the connection up, what waited is gone, and not delivered.
+        if self.is_behind.load(Ordering::Relaxed) && !self.inbound.is_over() {
             self.is_behind.store(false, Ordering::Relaxed);
             *self.lock_proven() = None;
         }
@@ -113,16 +120,49 @@ pub(crate) fn kept(payload: Bytes) -> Bytes {
 /// One topic's messages on their way to the node. Ready when there will be no more.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    pub(super) subscriber: Subscriber,
-    pub(super) stop: AbortHandle,
-    pub(super) inflow: Arc<Inflow>,
+    subscriber: Subscriber,
+    stop: AbortHandle,
+    inflow: Arc<Inflow>,
+    /// It has given way to others, and may have more.
+    yields: bool,
+}
+
+impl Delivery {
+    pub(super) const fn new(
+        subscriber: Subscriber,
+        stop: AbortHandle,
+        inflow: Arc<Inflow>,
+    ) -> Self {
+        Self { subscriber, stop, inflow, yields: false }
+    }
+
+    fn set_yields(&mut self, yields: bool) {
+        match (self.yields, yields) {
+            (false, true) => _ = self.inflow.yielding.fetch_add(1, Ordering::Relaxed),
+            (true, false) => _ = self.inflow.yielding.fetch_sub(1, Ordering::Relaxed),
+            _ => {}
+        }
+        self.yields = yields;
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.set_yields(false);
+    }
 }
 
 impl Future for Delivery {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        while let Some(message) = ready!(Pin::new(&mut self.subscriber).poll_next(context)) {
+        self.set_yields(false);
+        loop {
+            let Poll::Ready(next) = Pin::new(&mut self.subscriber).poll_next(context) else {
+                self.set_yields(!task::coop::has_budget_remaining());
+                return Poll::Pending;
+            };
+            let Some(message) = next else { break };
             // Looked at for each message: a new subscription of the topic may deliver already.
             if self.stop.is_aborted() {
                 break;
@@ -167,10 +207,7 @@ async fn one_ends(deliveries: &mut FuturesUnordered<Abortable<Delivery>>, inflow
             // There are none.
             Poll::Ready(None) => Poll::Pending,
             Poll::Pending => {
-                // Otherwise it is only the turn of other tasks.
-                if task::coop::has_budget_remaining() {
-                    inflow.caught_up(read);
-                }
+                inflow.caught_up(read);
                 Poll::Pending
             }
         }

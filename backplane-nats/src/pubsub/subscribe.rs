@@ -79,7 +79,7 @@ impl Routes {
             let (stop, registration) = AbortHandle::new_pair();
             self.active().insert(topic.clone(), stop.clone());
             let inflow = Arc::clone(&self.inflow);
-            deliveries.push(Abortable::new(Delivery { subscriber, stop, inflow }, registration));
+            deliveries.push(Abortable::new(Delivery::new(subscriber, stop, inflow), registration));
         }
         // It ends only with the session.
         let _ = self.reader.send(deliveries).await;
