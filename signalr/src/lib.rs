@@ -76,10 +76,6 @@
 //! [`Options::token_keys`]: **give all nodes of a hub the same keys**. Without keys of its own, a
 //! process uses random ones, which are good for itself only.
 //!
-//! A WebSocket needs no more than that. Server-sent events and long polling come in many requests, and one
-//! that lands on another node than its connection's is answered with 404 so far: for these two, send a
-//! client's requests to one node.
-//!
 //! A client of version 0 shows the very id that it connects with, so there the token is the
 //! connection's id.
 //!
