@@ -361,7 +361,11 @@ impl Shared {
             }
             Err(Silence::Gone) => Err(GroupError::NodeGone),
             Err(Silence::Closed) => Err(GroupError::Closed),
-            Ok(_) | Err(Silence::Nobody | Silence::TooLarge { .. }) => Err(GroupError::NotFound),
+            Err(Silence::TooLarge { size, limit }) => {
+                let reason = format!("asking takes {size}, the transport carries at most {limit}");
+                Err(GroupError::Unavailable { reason: reason.into() })
+            }
+            Ok(_) | Err(Silence::Nobody) => Err(GroupError::NotFound),
         }
     }
 }

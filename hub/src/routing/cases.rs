@@ -139,6 +139,7 @@ impl Cases {
             Errand::Connection((node, number), member, Question::Groups(after)) => {
                 let page = hub.groups_of(&member, &after);
                 hub.local.counters.answered.add(1);
+                // Without it the asker asks again.
                 let _ = send(hub, node, &Letter::Result(number, Outcome::Groups(page))).await;
             }
             Errand::Connection(asker, member, question) => {
@@ -155,6 +156,7 @@ impl Cases {
             }
             Errand::InsistToUndo(asked) => self.owe_news(asked),
             Errand::TellEnded(registrar, connection) => {
+                // Without it, who asks for the connection later is told by this node.
                 let _ = send(hub, registrar, &Letter::Ended(connection)).await;
             }
             Errand::Ended(owner, connection) => hub.registrar.ended(&connection, owner),
@@ -484,6 +486,7 @@ impl Cases {
         self.keep(asker, reply);
         if let Err(PublishError::TooLarge { size, limit }) = told {
             let outcome = Outcome::TooLarge { size, limit };
+            // Without it the asker asks again.
             let _ = send(hub, node, &Letter::Result(number, outcome.clone())).await;
             self.strip(asker);
             if let Some(case) = self.by_asker.get_mut(&asker) {

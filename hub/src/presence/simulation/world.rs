@@ -467,9 +467,8 @@ impl World {
             }
             let before = self.alive.entry(index).or_default().clone();
             let mut members = before.clone();
-            for (other, node) in self.nodes.iter().enumerate().filter(|(other, _)| *other != index)
-            {
-                let _ = other;
+            let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != index);
+            for (_, node) in others {
                 let since = match (node.lives, node.up) {
                     (true, true) => None,
                     (false, true) => Some(node.killed),
