@@ -24,6 +24,8 @@ use crate::{
 pub(crate) enum Carrier {
     WebSocket(Socket),
     Polled(PolledSocket),
+    /// None at the moment: the client may come back.
+    Away,
 }
 
 /// What happened on a carrier.
@@ -40,8 +42,9 @@ pub(crate) enum Turn {
 /// Why nothing more comes.
 #[derive(Debug)]
 pub(crate) enum Over {
-    /// The client closed its side, or has stayed away for too long.
-    Closed,
+    /// The client closed its side, or has stayed away for too long; with the code of its close frame, if it
+    /// had one.
+    Closed { code: Option<u16> },
     /// The client sent something that is no frame.
     Malformed(FrameError),
     /// The connection failed.
@@ -51,7 +54,7 @@ pub(crate) enum Over {
 impl Carrier {
     pub(crate) fn transport(&self) -> Transport {
         match self {
-            Self::WebSocket(_) => Transport::WebSockets,
+            Self::WebSocket(_) | Self::Away => Transport::WebSockets,
             Self::Polled(socket) => socket.transport(),
         }
     }
@@ -61,7 +64,7 @@ impl Carrier {
         match self {
             Self::WebSocket(socket) => socket.set_binary(binary),
             // The bodies of requests and responses are bytes in any case.
-            Self::Polled(_) => {}
+            Self::Polled(_) | Self::Away => {}
         }
     }
 
@@ -70,6 +73,7 @@ impl Carrier {
         match self {
             Self::WebSocket(socket) => socket.is_writing(),
             Self::Polled(socket) => socket.is_writing(),
+            Self::Away => true,
         }
     }
 
@@ -78,6 +82,7 @@ impl Carrier {
         match self {
             Self::WebSocket(socket) => socket.is_writing(),
             Self::Polled(socket) => socket.has_unsent(),
+            Self::Away => false,
         }
     }
 
@@ -86,6 +91,8 @@ impl Carrier {
         match self {
             Self::WebSocket(socket) => socket.send(batch),
             Self::Polled(socket) => socket.send(batch),
+            // Nothing is to be sent while something is being written.
+            Self::Away => batch.clear(),
         }
     }
 
@@ -99,6 +106,7 @@ impl Carrier {
         match self {
             Self::WebSocket(socket) => socket.poll_turn(context, read),
             Self::Polled(socket) => socket.poll_turn(context, read),
+            Self::Away => Poll::Pending,
         }
     }
 
@@ -119,6 +127,7 @@ impl Carrier {
         match self {
             Self::WebSocket(socket) => socket.finish(last, code).await,
             Self::Polled(socket) => socket.finish(last).await,
+            Self::Away => Ok(()),
         }
     }
 
@@ -127,6 +136,7 @@ impl Carrier {
         match self {
             Self::WebSocket(socket) => socket.linger(timeout).await,
             Self::Polled(socket) => socket.linger(timeout).await,
+            Self::Away => {}
         }
     }
 }

@@ -59,11 +59,12 @@ impl Endpoint {
         };
         let keep = self.options.token_expiry;
         let now = SystemTime::now();
+        let stateful = self.reconnects() && negotiate::asks_for_stateful_reconnect(query);
         let (id, token) = token::issue(
             &self.options.token_keys,
             self.hub.name(),
             identity.map(|it| &it.user),
-            version,
+            token::Terms { version, stateful },
             self.hub.node(),
             now + keep,
         );
@@ -71,7 +72,14 @@ impl Endpoint {
         self.hub.announce(&id, keep + CLOCKS);
         let refreshes = self.options.authentication_refresh && version == NegotiateVersion::One;
         let lifetime = identity.filter(|_| refreshes).and_then(|it| it.lifetime_seconds(now));
-        negotiate::granted(version, &id, &token, &self.options.transports, lifetime)
+        negotiate::granted(version, &id, &token, &self.options.transports, stateful, lifetime)
+    }
+
+    /// Whether clients may come back with what they have missed.
+    pub(crate) fn reconnects(&self) -> bool {
+        let carried = self.options.transports.contains(&Transport::WebSockets);
+        // Connections of plain bytes have no messages that could be numbered.
+        self.options.stateful_reconnect && carried && self.serve.is_none()
     }
 
     /// Refuses what belongs to a transport that is not served.

@@ -13,6 +13,9 @@ use crate::{
 /// reconnects, which a client doesn't use unless they were negotiated.
 const NEWEST: i32 = 2;
 
+/// The version from which on a client can reconnect so.
+pub(crate) const STATEFUL: i32 = 2;
+
 /// Why a connection does not get past its handshake; as text, what the client is told.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeError {
@@ -53,8 +56,8 @@ struct Request {
     version: i32,
 }
 
-/// Reads a request without its separator, and returns what is spoken from then on.
-pub(crate) fn read(request: &[u8], transport: Transport) -> Result<Codec, HandshakeError> {
+/// Reads a request without its separator, and returns what is spoken from then on, in which version.
+pub(crate) fn read(request: &[u8], transport: Transport) -> Result<(Codec, i32), HandshakeError> {
     let Request { protocol, version } =
         serde_json::from_slice(request).map_err(HandshakeError::Malformed)?;
     let Some(codec) = Codec::by_name(&protocol) else {
@@ -66,7 +69,7 @@ pub(crate) fn read(request: &[u8], transport: Transport) -> Result<Codec, Handsh
     if codec.is_binary() && !transport.takes_binary() {
         return Err(HandshakeError::Format { protocol: codec.name() });
     }
-    Ok(codec)
+    Ok((codec, version))
 }
 
 /// The answer to a request that is granted.
@@ -95,14 +98,14 @@ mod tests {
 
     #[test]
     fn json_in_versions_one_and_two_is_granted() {
-        for request in [
-            r#"{"protocol":"json","version":1}"#,
-            r#"{"version":2,"protocol":"json"}"#,
-            r#"{"protocol":"JSON","version":0,"more":[{}]}"#,
+        for (request, version) in [
+            (r#"{"protocol":"json","version":1}"#, 1),
+            (r#"{"version":2,"protocol":"json"}"#, 2),
+            (r#"{"protocol":"JSON","version":0,"more":[{}]}"#, 0),
         ] {
             for transport in Transport::ALL {
                 let granted = read(request.as_bytes(), transport).expect(request);
-                assert_eq!(granted, Codec::Json);
+                assert_eq!(granted, (Codec::Json, version));
             }
         }
     }
@@ -111,7 +114,7 @@ mod tests {
     fn so_is_messagepack() {
         let request = br#"{"protocol":"MessagePack","version":1}"#;
         for transport in [Transport::WebSockets, Transport::LongPolling] {
-            assert_eq!(read(request, transport).expect("granted"), Codec::MessagePack);
+            assert_eq!(read(request, transport).expect("granted"), (Codec::MessagePack, 1));
         }
         assert_eq!(
             read(request, Transport::ServerSentEvents).expect_err("refused").text(false),

@@ -176,6 +176,7 @@ mod requests;
 mod router;
 mod session;
 mod standing;
+mod stateful;
 mod table;
 mod texts;
 mod token;

@@ -33,6 +33,8 @@ impl NegotiateVersion {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer<'a> {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    use_stateful_reconnect: bool,
     negotiate_version: u8,
     connection_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,12 +51,19 @@ struct Available {
     transfer_formats: &'static [&'static str],
 }
 
-/// The body that tells a client its ids, how it can connect, and when it should renew its credentials.
+/// Whether a client asks to come back with what it has missed.
+pub(crate) fn asks_for_stateful_reconnect(query: &Query) -> bool {
+    query.get("useStatefulReconnect").is_some_and(|asked| asked.trim().eq_ignore_ascii_case("true"))
+}
+
+/// The body that tells a client its ids, how it can connect and reconnect, and when it should renew its
+/// credentials.
 pub(crate) fn granted(
     version: NegotiateVersion,
     id: &str,
     token: &str,
     transports: &[Transport],
+    use_stateful_reconnect: bool,
     token_lifetime_seconds: Option<i32>,
 ) -> Vec<u8> {
     let connection_token = match version {
@@ -62,6 +71,7 @@ pub(crate) fn granted(
         NegotiateVersion::One => Some(token),
     };
     json(&Answer {
+        use_stateful_reconnect,
         negotiate_version: version as u8,
         connection_id: id,
         connection_token,
@@ -132,6 +142,20 @@ mod tests {
     }
 
     #[test]
+    fn stateful_reconnect_is_asked_for() {
+        let asks = |query: &str| {
+            let uri: Uri = format!("/negotiate{query}").parse().unwrap();
+            asks_for_stateful_reconnect(&Query::of(&uri))
+        };
+        assert!(asks("?useStatefulReconnect=true"));
+        assert!(asks("?USESTATEFULRECONNECT=True&negotiateVersion=1"));
+        for query in ["", "?useStatefulReconnect", "?useStatefulReconnect=1"] {
+            assert!(!asks(query), "{query}");
+        }
+        assert!(!asks("?useStatefulReconnect=false"));
+    }
+
+    #[test]
     fn bodies() {
         assert_eq!(
             String::from_utf8(granted(
@@ -139,10 +163,11 @@ mod tests {
                 "public",
                 "secret",
                 &Transport::ALL,
+                true,
                 None
             ))
             .unwrap(),
-            r#"{"negotiateVersion":1,"connectionId":"public","connectionToken":"secret","availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]},{"transport":"ServerSentEvents","transferFormats":["Text"]},{"transport":"LongPolling","transferFormats":["Text","Binary"]}]}"#
+            r#"{"useStatefulReconnect":true,"negotiateVersion":1,"connectionId":"public","connectionToken":"secret","availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]},{"transport":"ServerSentEvents","transferFormats":["Text"]},{"transport":"LongPolling","transferFormats":["Text","Binary"]}]}"#
         );
         assert_eq!(
             String::from_utf8(granted(
@@ -150,6 +175,7 @@ mod tests {
                 "both",
                 "both",
                 &[Transport::WebSockets],
+                false,
                 Some(60)
             ))
             .unwrap(),

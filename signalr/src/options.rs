@@ -25,6 +25,8 @@ pub struct Options {
     pub(crate) close_timeout: Duration,
     pub(crate) poll_timeout: Duration,
     pub(crate) disconnect_timeout: Duration,
+    pub(crate) stateful_reconnect: bool,
+    pub(crate) stateful_buffer: usize,
     pub(crate) largest_message: usize,
     pub(crate) parallel_invocations: NonZeroUsize,
     pub(crate) parallel_streams: NonZeroUsize,
@@ -51,6 +53,8 @@ impl Options {
             close_timeout: Duration::from_secs(5),
             poll_timeout: Duration::from_secs(90),
             disconnect_timeout: Duration::from_secs(15),
+            stateful_reconnect: false,
+            stateful_buffer: 100_000,
             largest_message: 32 * 1024,
             parallel_invocations: NonZeroUsize::MIN,
             parallel_streams: const { NonZeroUsize::new(100).unwrap() },
@@ -154,10 +158,26 @@ impl Options {
         Self { poll_timeout: timeout, ..self }
     }
 
-    /// How long a client that polls may leave no poll waiting before it counts as gone. Default
-    /// 15 s.
+    /// How long a client that polls may leave no poll waiting before it counts as gone, and how long one
+    /// may stay away that can come back: [`stateful_reconnect`](Self::stateful_reconnect). Default 15 s.
     pub fn disconnect_timeout(self, timeout: Duration) -> Self {
         Self { disconnect_timeout: timeout, ..self }
+    }
+
+    /// Lets a client that loses its WebSocket come back with another one and go on where it was, if it asks
+    /// for that (`withStatefulReconnect`): see [Stateful reconnect](crate#stateful-reconnect). Default off, as
+    /// each such connection may keep [`stateful_buffer`](Self::stateful_buffer) bytes, and is open for
+    /// [`disconnect_timeout`](Self::disconnect_timeout) longer than its client is there.
+    pub fn stateful_reconnect(self, allow: bool) -> Self {
+        Self { stateful_reconnect: allow, ..self }
+    }
+
+    /// How much of what it has sent a connection keeps until its client has acknowledged it, which clients
+    /// do once a second, where they can come back. What is sent beyond that waits in the connection's queue. Default
+    /// 100,000 bytes.
+    pub fn stateful_buffer(self, size: ByteSize) -> Self {
+        let stateful_buffer = usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+        Self { stateful_buffer, ..self }
     }
 
     /// The largest message that a client may send. Default 32 KiB: each connection may make the
@@ -233,6 +253,8 @@ impl fmt::Debug for Options {
             .field("close_timeout", &self.close_timeout)
             .field("poll_timeout", &self.poll_timeout)
             .field("disconnect_timeout", &self.disconnect_timeout)
+            .field("stateful_reconnect", &self.stateful_reconnect)
+            .field("stateful_buffer", &self.stateful_buffer)
             .field("largest_message", &self.largest_message)
             .field("parallel_invocations", &self.parallel_invocations)
             .field("parallel_streams", &self.parallel_streams)

@@ -185,7 +185,7 @@ impl RawConnection {
         let carrier = self.carrier.take();
         match over {
             Over::Lost(error) => RawSendError::Lost(error),
-            Over::Closed => {
+            Over::Closed { .. } => {
                 self.end(carrier, true);
                 RawSendError::Ended
             }
@@ -238,7 +238,7 @@ async fn turn(carrier: &mut Carrier) -> Result<(), Over> {
 
 /// Serves a client until both sides are done.
 pub(crate) async fn run(carrier: Carrier, admission: Admission, serve: Serve) {
-    let Admission { endpoint, id, standing, registration, request } = admission;
+    let Admission { endpoint, id, standing, registration, request, .. } = admission;
     let user = standing.as_ref().map(|standing| standing.user());
     // Endpoint::admission keeps it for all of these.
     let Some(request) = request else { return };

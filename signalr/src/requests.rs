@@ -47,7 +47,8 @@ const EVENTS: [(HeaderName, &str); 4] = [
 const OCTETS: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/octet-stream")];
 
 impl Endpoint {
-    /// Opens a WebSocket: of a negotiated connection, or of a new one.
+    /// Opens a WebSocket: of a negotiated connection, which may have begun with another one, or of a new
+    /// one.
     pub(crate) async fn websocket(
         self: Arc<Self>,
         mut request: Parts,
@@ -60,18 +61,27 @@ impl Endpoint {
             None => None,
         };
         self.serves(Transport::WebSockets)?;
+        if let Some(ticket) = &ticket
+            && let Some(Local::WebSocket(Some(seat))) = self.local(ticket)
+            && !seat.is_closed()
+        {
+            self.renew_if_fresher(&ticket.id, identity);
+            return Ok(upgrade.accept(async move |socket| seat.take(socket)));
+        }
         let standing = standing(identity);
-        let (id, registration) = match ticket {
-            None => (ConnectionId::random(), None),
+        let (id, registration, seat) = match ticket {
+            None => (ConnectionId::random(), None, None),
             Some(ticket) => {
                 let ownership = self.take(&ticket, Transport::WebSockets).await?;
-                let registered = standing.clone();
+                let seat = (ticket.stateful && self.reconnects()).then(Arc::default);
+                let local = Local::WebSocket(seat.clone());
                 let registration =
-                    self.table.register(&ticket.id, Local::WebSocket, registered, ownership);
-                (ticket.id, Some(registration))
+                    self.table.register(&ticket.id, local, standing.clone(), ownership);
+                (ticket.id, Some(registration), seat)
             }
         };
         let admission = self.admission(id, standing, registration, &request, Transport::WebSockets);
+        let admission = Admission { seat, ..admission };
         Ok(upgrade.accept(move |socket| serve(Carrier::WebSocket(socket), admission)))
     }
 
@@ -127,7 +137,7 @@ impl Endpoint {
         let ticket = self.ticket(token, endpoint::user(&identity))?;
         let connection = match self.local(&ticket) {
             Some(Local::Polled(connection)) => connection,
-            Some(Local::WebSocket) => return Err(Refusal::NoPost),
+            Some(Local::WebSocket(_)) => return Err(Refusal::NoPost),
             None => {
                 let claimed = match self.serves(Transport::LongPolling) {
                     Ok(()) => self.claim_polls(&ticket).await?,
@@ -224,7 +234,7 @@ impl Endpoint {
     ) -> Admission {
         let wanted = self.serve.is_some() || self.hub.wants_request();
         let request = wanted.then(|| Arc::new(Kept::of(request, transport)));
-        Admission { endpoint: Arc::clone(self), id, standing, registration, request }
+        Admission { endpoint: Arc::clone(self), id, standing, registration, request, seat: None }
     }
 }
 

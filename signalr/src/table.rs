@@ -5,7 +5,9 @@ use std::{
 
 use backplane_hub::{ConnectionId, Ownership};
 
-use crate::{Transport, polled::PolledConnection, refusal::Refusal, standing::Standing};
+use crate::{
+    Transport, polled::PolledConnection, refusal::Refusal, standing::Standing, stateful::Seat,
+};
 
 /// The connections of this node that were negotiated: those that further requests may name.
 #[derive(Debug, Default)]
@@ -21,14 +23,15 @@ struct Entry {
 /// Such a connection.
 #[derive(Debug, Clone)]
 pub(crate) enum Local {
-    WebSocket,
+    /// With a seat, its client may come back.
+    WebSocket(Option<Arc<Seat>>),
     Polled(Arc<PolledConnection>),
 }
 
 impl Local {
     pub(crate) fn transport(&self) -> Transport {
         match self {
-            Self::WebSocket => Transport::WebSockets,
+            Self::WebSocket(_) => Transport::WebSockets,
             Self::Polled(connection) => connection.transport(),
         }
     }

@@ -30,6 +30,9 @@ pub(crate) const CUT_OFF: &str = "Connection terminated while reading a message.
 pub(crate) const CLIENT_TIMEOUT: &str =
     "Client hasn't sent a message/ping within the configured ClientTimeoutInterval.";
 
+/// A client that comes back goes on with a message that is not the next.
+pub(crate) const AHEAD: &str = "Sequence ID greater than amount of messages we've received.";
+
 /// A transport that this end point does not have.
 pub(crate) fn no_transport(name: &str) -> String {
     format!("{name} transport not supported by this end point type")

@@ -70,7 +70,7 @@ impl PolledSocket {
             return Poll::Ready(Turn::Read(piece));
         }
         if state.hung_up && state.arrived.is_empty() {
-            return Poll::Ready(Turn::Over(Over::Closed));
+            return Poll::Ready(Turn::Over(Over::Closed { code: None }));
         }
         if std::mem::take(&mut state.turned) {
             return Poll::Ready(Turn::Written);
@@ -80,7 +80,7 @@ impl PolledSocket {
             && absence.poll(context, state.left).is_ready()
         {
             tracing::debug!("the client has not polled for too long");
-            return Poll::Ready(Turn::Over(Over::Closed));
+            return Poll::Ready(Turn::Over(Over::Closed { code: None }));
         }
         Poll::Pending
     }

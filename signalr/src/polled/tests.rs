@@ -36,7 +36,7 @@ async fn read(socket: &mut PolledSocket) -> Bytes {
 
 /// That the client has ended the connection, or is taken to have.
 async fn closes(socket: &mut PolledSocket) {
-    let closed = async { while !matches!(turn(socket).await, Turn::Over(Over::Closed)) {} };
+    let closed = async { while !matches!(turn(socket).await, Turn::Over(Over::Closed { .. })) {} };
     tokio::time::timeout(1000 * SECOND, closed).await.expect("closed");
 }
 

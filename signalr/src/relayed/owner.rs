@@ -69,7 +69,7 @@ impl Relay for Owner {
         };
         Some(match (errand, local) {
             (Errand::Post(bytes), Local::Polled(connection)) => post(connection, bytes),
-            (Errand::Post(_), Local::WebSocket) => said(&Verdict::Refused(Reason::NoPost)),
+            (Errand::Post(_), Local::WebSocket(_)) => said(&Verdict::Refused(Reason::NoPost)),
             (Errand::Poll, Local::Polled(connection))
                 if connection.transport() == Transport::LongPolling =>
             {
@@ -79,7 +79,7 @@ impl Relay for Owner {
             (Errand::Rest { loan, offset }, Local::Polled(connection)) => {
                 said(&self.rest(&connection, loan, offset))
             }
-            (Errand::Rest { .. }, Local::WebSocket) => said(&Verdict::Refused(Reason::Unknown)),
+            (Errand::Rest { .. }, Local::WebSocket(_)) => said(&Verdict::Refused(Reason::Unknown)),
             (Errand::Delete, _) => said(&match self.table.delete(&request.connection) {
                 Ok(()) => Verdict::Done,
                 Err(refusal) => refused(&refusal),

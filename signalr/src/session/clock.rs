@@ -21,6 +21,8 @@ pub(super) struct Clock {
     heard: Instant,
     /// Whether the client pings. One that doesn't may be silent.
     pings: bool,
+    /// Until when a client may come back that is not there.
+    away: Option<Instant>,
 }
 
 /// What is due.
@@ -32,6 +34,8 @@ pub(super) enum Due {
     ClientTimeout,
     /// A write has taken too long.
     SendTimeout,
+    /// The client has not come back.
+    Gone,
 }
 
 impl Clock {
@@ -47,12 +51,16 @@ impl Clock {
             writing: None,
             heard: now,
             pings: false,
+            away: None,
         }
     }
 
     /// The earliest time at which something may be due. `listening`: whether the client is listened
     /// to, as its silence doesn't count otherwise.
     pub(super) fn next(&self, listening: bool) -> Instant {
+        if let Some(until) = self.away {
+            return until;
+        }
         let write = match self.writing {
             Some(since) => after(since, self.send_timeout),
             None => after(self.sent, self.keep_alive),
@@ -70,6 +78,7 @@ impl Clock {
             return None;
         }
         Some(match self.writing {
+            _ if self.away.is_some() => Due::Gone,
             Some(since) if now >= after(since, self.send_timeout) => Due::SendTimeout,
             None if now >= after(self.sent, self.keep_alive) => Due::Ping,
             _ => Due::ClientTimeout,
@@ -92,6 +101,19 @@ impl Clock {
     /// Something came, or is listened for again.
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard = now;
+    }
+
+    /// The client is not there, and may come back within this time. Nothing else is due.
+    pub(super) fn leaves(&mut self, now: Instant, window: Duration) {
+        self.writing = None;
+        self.away = Some(after(now, window));
+    }
+
+    /// The client is back, and is being written to.
+    pub(super) fn comes_back(&mut self, now: Instant) {
+        self.away = None;
+        self.heard = now;
+        self.writing = Some(now);
     }
 
     /// The client pings.
@@ -161,6 +183,21 @@ mod tests {
         assert_eq!(clock.due(start + 86_400 * SECOND, true), None);
         clock.write_begins(start);
         assert_eq!(clock.due(start + 86_400 * SECOND, true), None);
+    }
+
+    #[test]
+    fn a_client_that_is_away_has_so_long_to_come_back() {
+        let start = Instant::now();
+        let mut clock = clock(start);
+        clock.pinged();
+        clock.write_begins(start);
+        clock.leaves(start, 100 * SECOND);
+        assert_eq!(clock.due(start + 99 * SECOND, true), None);
+        assert_eq!(clock.due(start + 100 * SECOND, true), Some(Due::Gone));
+        clock.comes_back(start + 99 * SECOND);
+        clock.write_ends(start + 99 * SECOND);
+        assert_eq!(clock.due(start + 113 * SECOND, true), None);
+        assert_eq!(clock.due(start + 114 * SECOND, true), Some(Due::Ping));
     }
 
     #[test]

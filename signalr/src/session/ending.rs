@@ -2,7 +2,9 @@ use std::{borrow::Cow, io};
 
 use backplane_hub::{End, HubError};
 
-use crate::{codec::ParseError, message::Message, texts, websocket::FrameError};
+use crate::{
+    codec::ParseError, message::Message, stateful::Ahead, texts, websocket::FrameError,
+};
 
 /// Why a session ends.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub(super) enum Fault {
     Frame(FrameError),
     #[error("{}", texts::CLIENT_TIMEOUT)]
     Timeout,
+    #[error(transparent)]
+    Ahead(#[from] Ahead),
 }
 
 impl Ending {
@@ -67,6 +71,18 @@ impl Ending {
         matches!(self, Self::Lost(_) | Self::SendTimeout)
     }
 
+    /// Whether it is the network's doing, after which a client may come back that has not said that it
+    /// goes.
+    pub(super) const fn is_break(&self) -> bool {
+        matches!(
+            self,
+            Self::HungUp
+                | Self::Lost(_)
+                | Self::SendTimeout
+                | Self::Fault(Fault::CutOff | Fault::Timeout)
+        )
+    }
+
     /// What `on_disconnected` is told; nothing where all is well.
     pub(super) fn reason(&self) -> Option<Cow<'_, str>> {
         match self {
@@ -93,6 +109,7 @@ impl Fault {
     const fn kind(&self) -> &'static str {
         match self {
             Self::Timeout => "OperationCanceledException",
+            Self::Ahead(_) => "InvalidOperationException",
             _ => "InvalidDataException",
         }
     }

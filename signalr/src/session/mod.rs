@@ -28,6 +28,7 @@ use crate::{
     handshake::{self, HandshakeError},
     request::Kept,
     standing::Standing,
+    stateful::{Buffer, Seat, Stateful},
     table::Registration,
     websocket::{FAILED, NORMAL},
 };
@@ -42,6 +43,8 @@ pub(crate) struct Admission {
     pub(crate) registration: Option<Registration>,
     /// What it began with, where the hub wants it.
     pub(crate) request: Option<Arc<Kept>>,
+    /// Where the client finds it that may come back, if it was agreed on.
+    pub(crate) seat: Option<Arc<Seat>>,
 }
 
 /// Serves a client until it is gone.
@@ -71,11 +74,13 @@ struct Open {
     outbound: Outbound,
     codec: Codec,
     standing: Option<Arc<Standing>>,
+    /// Where the client may come back.
+    stateful: Option<Box<Stateful>>,
 }
 
 /// Shakes hands with the client, and registers the connection.
 async fn open(mut socket: Carrier, admission: Admission) -> Option<Open> {
-    let Admission { endpoint, id, standing, request, .. } = admission;
+    let Admission { endpoint, id, standing, request, seat, .. } = admission;
     let options = &endpoint.options;
     let mut inbox = Inbox::new(options.largest_message);
     let shaken = match timeout(options.handshake_timeout, shake(&mut socket, &mut inbox)).await {
@@ -83,29 +88,44 @@ async fn open(mut socket: Carrier, admission: Admission) -> Option<Open> {
         Err(_) => Err(Shy::Refused(HandshakeError::TooLate)),
     };
     let opened = match shaken {
-        Ok(codec) => {
+        Ok((codec, version)) => {
             let request = request.map(|request| request as Arc<dyn Any + Send + Sync>);
             let user = standing.as_ref().map(|standing| standing.user());
             let opening = Opening { id, user, protocol: codec.protocol(), request };
             let opened = endpoint.hub.open(opening).await;
-            let opened = opened.map(|(connection, outbound)| (codec, connection, outbound));
+            let opened = opened.map(|opened| (codec, version, opened));
             opened.map_err(|error| Shy::Refused(HandshakeError::Open(error)))
         }
         Err(shy) => Err(shy),
     };
     match opened {
-        Ok((codec, connection, outbound)) => {
+        Ok((codec, version, (connection, outbound))) => {
             if let Some(standing) = &standing {
                 standing.opened(&endpoint.hub, connection.id());
             }
             socket.send_one(handshake::GRANTED.clone());
-            return Some(Open { socket, inbox, connection, outbound, codec, standing });
+            let stateful = stateful(seat, version, options);
+            return Some(Open { socket, inbox, connection, outbound, codec, standing, stateful });
         }
         Err(Shy::Gone) => {}
         Err(Shy::Refused(error)) => refuse(&mut socket, options, &error).await,
     }
     socket.linger(options.close_timeout).await;
     None
+}
+
+/// What it takes for a client to come back, if it can.
+fn stateful(
+    seat: Option<Arc<Seat>>,
+    version: i32,
+    options: &Options,
+) -> Option<Box<Stateful>> {
+    let seat = seat?;
+    if version < handshake::STATEFUL {
+        seat.close();
+        return None;
+    }
+    Some(Box::new(Stateful::new(Buffer::new(options.stateful_buffer), seat)))
 }
 
 /// Why there is no handshake.
@@ -115,14 +135,15 @@ enum Shy {
 }
 
 /// Reads the request, and leaves what comes behind it.
-async fn shake(socket: &mut Carrier, inbox: &mut Inbox) -> Result<Codec, Shy> {
+async fn shake(socket: &mut Carrier, inbox: &mut Inbox) -> Result<(Codec, i32), Shy> {
     loop {
         match inbox.next() {
             Ok(Some(request)) => {
-                let codec = handshake::read(&request, socket.transport()).map_err(Shy::Refused)?;
+                let read = handshake::read(&request, socket.transport());
+                let (codec, version) = read.map_err(Shy::Refused)?;
                 inbox.speak(codec);
                 socket.set_binary(codec.is_binary());
-                return Ok(codec);
+                return Ok((codec, version));
             }
             Ok(None) => {}
             Err(_) => return Err(Shy::Refused(HandshakeError::TooLarge)),
@@ -144,7 +165,9 @@ async fn refuse(socket: &mut Carrier, options: &Options, error: &HandshakeError)
 
 /// Ends a connection, on both sides.
 async fn end(open: Open, mut running: Running, ending: Ending, options: &Options) {
-    let Open { mut socket, connection, outbound, codec, .. } = open;
+    let Open { mut socket, connection, outbound, codec, stateful, .. } = open;
+    // Nobody comes back.
+    drop(stateful);
     match &ending {
         // Networks fail all the time; a client that breaks the protocol has to be mended.
         Ending::Fault(fault) if fault.is_broken_protocol() => {

@@ -23,6 +23,8 @@ use crate::{
     codec::Codec,
     message::{Invocation, Message, Outcome},
     standing::Standing,
+    stateful::{Stateful, Visit},
+    websocket::{GOING_AWAY, NORMAL, Socket},
 };
 
 /// The most messages that are taken from the queue at once.
@@ -31,6 +33,7 @@ const BATCH: usize = 64;
 /// Serves the client until there is a reason to end. Calls may still run then.
 pub(super) async fn serve(open: &mut Open, running: &mut Running, options: &Options) -> Ending {
     let connection = &open.connection;
+    let expires = options.close_on_authentication_expiration;
     let mut clock = Clock::new(options, open.socket.transport(), Instant::now());
     if open.socket.is_writing() {
         clock.write_begins(Instant::now());
@@ -46,7 +49,9 @@ pub(super) async fn serve(open: &mut Open, running: &mut Running, options: &Opti
         running,
         waiting: None,
         clock,
-        standing: open.standing.as_deref().filter(|_| options.close_on_authentication_expiration),
+        standing: open.standing.as_deref().filter(|_| expires),
+        stateful: open.stateful.as_deref_mut(),
+        broken: None,
         batch: Vec::new(),
     };
     let ending = session.until_end().await;
@@ -77,6 +82,10 @@ struct Session<'a> {
     clock: Clock,
     /// Where it ends with the credentials of its user.
     standing: Option<&'a Standing>,
+    /// Where the client may come back.
+    stateful: Option<&'a mut Stateful>,
+    /// Why it is not there, while it is away.
+    broken: Option<Ending>,
     batch: Vec<Bytes>,
 }
 
@@ -98,6 +107,8 @@ struct Wake {
     /// An item that waited has its place.
     placed: bool,
     turn: Option<Turn>,
+    /// Somebody has come for the session.
+    visit: Option<Visit>,
     due: bool,
     /// The credentials expire at another time than was known.
     renewed: bool,
@@ -133,7 +144,14 @@ impl Session<'_> {
     /// When something may be due at the earliest.
     fn next(&self) -> Instant {
         let next = self.clock.next(self.listens());
-        self.expires().map_or(next, |expires| expires.min(next))
+        let more = [self.expires(), self.acknowledges()];
+        more.into_iter().flatten().fold(next, Instant::min)
+    }
+
+    /// When the client is to be told what has come.
+    fn acknowledges(&self) -> Option<Instant> {
+        let writable = self.stateful.as_ref().filter(|_| !self.socket.is_writing());
+        writable.and_then(|it| it.buffer.acknowledge_at())
     }
 
     fn expires(&self) -> Option<Instant> {
@@ -164,6 +182,7 @@ impl Session<'_> {
         if let Some(Waiting::Item { id, item }) = self.waiting.as_deref() {
             wake.placed = self.running.streams.poll_item(context, id, item).is_ready();
         }
+        self.acknowledge();
         // Again if nothing of it can be written, or nothing wakes this when more comes.
         while !self.socket.is_writing() && self.poll_outbound(context).is_ready() {
             self.socket.send(&mut self.batch);
@@ -173,6 +192,11 @@ impl Session<'_> {
         }
         if let Poll::Ready(turn) = self.socket.poll_turn(context, self.listens()) {
             wake.turn = Some(turn);
+        }
+        if let Some(stateful) = &self.stateful
+            && let Poll::Ready(visit) = stateful.seat.poll_visit(context)
+        {
+            wake.visit = Some(visit);
         }
         wake.renewed = self.standing.is_some_and(|it| it.poll_renewed(context));
         wake.due = timer.poll(context).is_ready();
@@ -185,13 +209,31 @@ impl Session<'_> {
             || wake.called
             || wake.placed
             || wake.turn.is_some()
+            || wake.visit.is_some()
             || wake.due
             || wake.renewed
             || wake.place;
         if happened { Poll::Ready(wake) } else { Poll::Pending }
     }
 
+    /// Tells the client what has come, if it is time. Whatever else happens goes on meanwhile.
+    fn acknowledge(&mut self) {
+        if self.acknowledges().is_none() {
+            return;
+        }
+        let now = Instant::now();
+        if let Some(stateful) = &mut self.stateful
+            && let Some(acknowledgement) = stateful.buffer.acknowledgement(now)
+        {
+            self.socket.send_one(self.codec.write(&acknowledgement));
+            self.clock.write_begins(now);
+        }
+    }
+
     fn poll_outbound(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(stateful) = &mut self.stateful {
+            return stateful.poll_outbound(context, self.outbound, &mut self.batch, BATCH);
+        }
         // Nothing more comes only when the connection ends, which is told otherwise.
         match pin!(self.outbound.receive(&mut self.batch, BATCH)).poll(context) {
             Poll::Ready(1..) => Poll::Ready(()),
@@ -227,8 +269,21 @@ impl Session<'_> {
                 self.clock.heard(now);
                 self.inbox.push(piece);
             }
-            Some(Turn::Over(over)) => return Some(self.over(over)),
+            Some(Turn::Over(over)) => {
+                let goes = matches!(over, Over::Closed { code: Some(NORMAL | GOING_AWAY) });
+                let ending = self.over(over);
+                if goes {
+                    return Some(ending);
+                }
+                if let Some(ending) = self.breaks(ending, now) {
+                    return Some(ending);
+                }
+            }
             Some(Turn::Written) | None => {}
+        }
+        match wake.visit {
+            Some(Visit::Client(socket)) => self.comes_back(socket, now),
+            None => {}
         }
         if !self.socket.is_writing() && self.clock.is_writing() {
             self.clock.write_ends(now);
@@ -237,24 +292,60 @@ impl Session<'_> {
             if self.expires().is_some_and(|expires| expires <= now) {
                 return Some(Ending::Expired);
             }
-            match self.clock.due(now, self.listens()) {
-                Some(Due::ClientTimeout) => return Some(Ending::Fault(Fault::Timeout)),
-                Some(Due::SendTimeout) => return Some(Ending::SendTimeout),
+            let ending = match self.clock.due(now, self.listens()) {
+                Some(Due::ClientTimeout) => self.breaks(Ending::Fault(Fault::Timeout), now),
+                Some(Due::SendTimeout) => self.breaks(Ending::SendTimeout, now),
+                Some(Due::Gone) => Some(self.broken.take().unwrap_or(Ending::HungUp)),
                 Some(Due::Ping) => {
                     self.socket.send_one(self.codec.ping());
                     self.clock.write_begins(now);
+                    None
                 }
-                None => {}
+                None => None,
+            };
+            if ending.is_some() {
+                return ending;
             }
             timer.reset(self.next());
         }
         None
     }
 
+    /// Ends with this, unless the client may come back.
+    fn breaks(&mut self, ending: Ending, now: Instant) -> Option<Ending> {
+        if self.stateful.is_none() || !ending.is_break() {
+            return Some(ending);
+        }
+        tracing::debug!(?ending, "waits for the client to come back");
+        self.broken = Some(ending);
+        *self.socket = Carrier::Away;
+        self.clock.leaves(now, self.options.disconnect_timeout);
+        self.forget_begun();
+        None
+    }
+
+    /// Goes on with another socket, which takes the place of one that may still be there.
+    fn comes_back(&mut self, socket: Socket, now: Instant) {
+        let Some(stateful) = &mut self.stateful else { return };
+        self.batch = stateful.buffer.resume(self.codec);
+        self.broken = None;
+        *self.socket = Carrier::WebSocket(socket);
+        self.socket.set_binary(self.codec.is_binary());
+        self.socket.send(&mut self.batch);
+        self.clock.comes_back(now);
+        self.forget_begun();
+    }
+
+    /// What has come and was not looked at was not counted: the client sends it again.
+    fn forget_begun(&mut self) {
+        *self.inbox = Inbox::new(self.options.largest_message);
+        self.inbox.speak(self.codec);
+    }
+
     fn over(&self, over: Over) -> Ending {
         match over {
-            Over::Closed if self.inbox.is_cut_off() => Ending::Fault(Fault::CutOff),
-            Over::Closed => Ending::HungUp,
+            Over::Closed { .. } if self.inbox.is_cut_off() => Ending::Fault(Fault::CutOff),
+            Over::Closed { .. } => Ending::HungUp,
             Over::Malformed(error) => Ending::Fault(Fault::Frame(error)),
             Over::Lost(error) => Ending::Lost(error),
         }
@@ -295,6 +386,13 @@ impl Session<'_> {
     }
 
     fn receive(&mut self, message: Message) -> Option<Ending> {
+        if let Some(stateful) = &mut self.stateful {
+            match stateful.buffer.takes(&message, Instant::now()) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(ahead) => return Some(Ending::Fault(ahead.into())),
+            }
+        }
         match message {
             Message::Invocation(invocation) if invocation.streams.is_empty() => {
                 self.call(invocation.into());

@@ -44,6 +44,7 @@ impl Polling {
             standing: Some(Arc::clone(&standing)),
             registration: None,
             request: None,
+            seat: None,
         };
         tokio::spawn(run(Carrier::Polled(socket), admission));
         let polling = Self { endpoint, id, standing, connection, began };

@@ -18,7 +18,7 @@ use crate::negotiate::NegotiateVersion;
 
 /// The first byte of every token, raised when the layout changes: nodes of two versions may share a
 /// key during an upgrade.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
 
 /// How much of the user's digest is kept: enough that no two users of one hub share it.
 const DIGEST: usize = 16;
@@ -30,8 +30,18 @@ const ID: usize = 16;
 pub(crate) struct Ticket {
     pub(crate) id: ConnectionId,
     pub(crate) registrar: NodeId,
+    /// Whether its client may come back with what it has missed.
+    pub(crate) stateful: bool,
     /// Until when the connection may begin, in milliseconds since 1970.
     expires: u64,
+}
+
+/// What was agreed on when a connection was negotiated.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) version: NegotiateVersion,
+    /// Whether the client may come back with what it has missed.
+    pub(crate) stateful: bool,
 }
 
 impl Ticket {
@@ -63,13 +73,13 @@ pub(crate) fn issue(
     keys: &TokenKeys,
     hub: &str,
     user: Option<&User>,
-    version: NegotiateVersion,
+    terms: Terms,
     registrar: NodeId,
     expires: SystemTime,
 ) -> (ConnectionId, String) {
     let id = ConnectionId::random();
     let mut bytes = Vec::with_capacity(128);
-    bytes.extend_from_slice(&[LAYOUT, version as u8]);
+    bytes.extend_from_slice(&[LAYOUT, terms.version as u8, terms.stateful.into()]);
     // A random id is the base64 of 16 bytes.
     bytes.extend_from_slice(&URL_SAFE_NO_PAD.decode(id.as_bytes()).unwrap_or_default());
     bytes.extend_from_slice(registrar.as_bytes());
@@ -79,7 +89,7 @@ pub(crate) fn issue(
     let tag = keys.current.sign("token", &bytes);
     bytes.extend_from_slice(tag.as_ref());
     let token = URL_SAFE_NO_PAD.encode(&bytes);
-    match version {
+    match terms.version {
         NegotiateVersion::Zero => (token.as_str().into(), token),
         NegotiateVersion::One => (id, token),
     }
@@ -100,7 +110,7 @@ pub(crate) fn verify(
     // From here on it is as some node wrote it.
     let mut fields = Fields(body);
     let [layout] = fields.take()?;
-    let [version] = fields.take()?;
+    let [version, stateful] = fields.take()?;
     if layout != LAYOUT {
         return Err(TokenError::Malformed);
     }
@@ -119,7 +129,7 @@ pub(crate) fn verify(
     } else {
         URL_SAFE_NO_PAD.encode(id).as_str().into()
     };
-    Ok(Ticket { id, registrar, expires })
+    Ok(Ticket { id, registrar, stateful: stateful != 0, expires })
 }
 
 /// Who a token is for. Keyed, so that a token does not help to guess the user's id.
@@ -158,13 +168,14 @@ mod tests {
 
     const NOW: SystemTime = UNIX_EPOCH;
     const LATER: Duration = Duration::from_secs(60);
+    const ONE: Terms = Terms { version: NegotiateVersion::One, stateful: false };
 
     fn keys(secret: u8) -> TokenKeys {
         TokenKeys::new(TokenKey::new(&[secret; 32]).unwrap())
     }
 
     fn one(keys: &TokenKeys, user: Option<&User>) -> (ConnectionId, String) {
-        issue(keys, "orders", user, NegotiateVersion::One, NodeId::from_bytes([7; 16]), NOW + LATER)
+        issue(keys, "orders", user, ONE, NodeId::from_bytes([7; 16]), NOW + LATER)
     }
 
     #[test]
@@ -173,6 +184,7 @@ mod tests {
         let (id, token) = one(&keys, None);
         let ticket = verify(&keys, "orders", None, &token).unwrap();
         assert_eq!((&ticket.id, ticket.registrar), (&id, NodeId::from_bytes([7; 16])));
+        assert!(!ticket.stateful);
         assert_eq!(ticket.check(NOW + LATER - Duration::from_millis(1)), Ok(()));
         assert_eq!(ticket.check(NOW + LATER), Err(TokenError::Expired));
         assert!(token.len() < 160, "{}", token.len());
@@ -182,11 +194,12 @@ mod tests {
     fn in_version_zero_the_token_is_the_id() {
         let keys = keys(1);
         let registrar = NodeId::random();
-        let (id, token) =
-            issue(&keys, "orders", None, NegotiateVersion::Zero, registrar, NOW + LATER);
+        let zero = Terms { version: NegotiateVersion::Zero, stateful: true };
+        let (id, token) = issue(&keys, "orders", None, zero, registrar, NOW + LATER);
         assert_eq!(id.as_str(), token);
         let ticket = verify(&keys, "orders", None, &token).unwrap();
         assert_eq!((ticket.id, ticket.registrar), (id, registrar));
+        assert!(ticket.stateful);
     }
 
     #[test]

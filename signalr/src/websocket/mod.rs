@@ -33,6 +33,8 @@ use crate::carrier::{Over, Turn};
 
 /// A WebSocket's close code: all is well, or the Close message before it says what is not.
 pub(crate) const NORMAL: u16 = 1000;
+/// A WebSocket's close code: the page is left, or the process ends.
+pub(crate) const GOING_AWAY: u16 = 1001;
 /// A WebSocket's close code: the server failed.
 pub(crate) const FAILED: u16 = 1011;
 

@@ -62,7 +62,9 @@ impl Reader {
             let mut buffer = ReadBuf::uninit(&mut scratch);
             let mut data = Vec::new();
             match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
-                Ok(()) if buffer.filled().is_empty() => self.state = State::Ending(Over::Closed),
+                Ok(()) if buffer.filled().is_empty() => {
+                    self.state = State::Ending(Over::Closed { code: None });
+                }
                 Ok(()) => self.decode(buffer.filled(), &mut data),
                 Err(error) => self.state = State::Ending(Over::Lost(error)),
             }
@@ -80,7 +82,7 @@ impl Reader {
                 Ok(Some(Control::Ping(payload))) => self.answer(&payload),
                 Ok(Some(Control::Close(code))) => {
                     self.closed_with = Some(code.unwrap_or(NORMAL));
-                    self.state = State::Ending(Over::Closed);
+                    self.state = State::Ending(Over::Closed { code });
                     return;
                 }
                 Err(error) => {

@@ -29,6 +29,7 @@ mod roaming;
 mod scenario;
 mod server;
 mod siege;
+mod stateful;
 mod streams;
 mod transports;
 mod uploads;
