@@ -2,12 +2,13 @@ use std::{
     any::TypeId,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
     time::Instant,
 };
 
 use backplane_core::{Backplane, ByteSize, LONGEST_HUB, SubscribeError};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Notify;
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     hub::Shared,
     loss::{self, Listeners, Losses},
     members::{Audiences, Connections, Local},
-    method::{self, Filter, Handler, Method, Methods, Needs, States, Streaming},
+    method::{self, Filter, Handler, Method, Methods, Needs, Portables, States, Streaming},
     presence::{Book, Register, SMALLEST_BODY},
     routing::{self, Desk, Gossip, Routing},
 };
@@ -31,6 +32,7 @@ pub struct HubBuilder {
     policy: Policy,
     methods: Methods,
     states: States,
+    portables: Portables,
     listeners: Listeners,
     notices: Option<ClientNotices>,
     presence: Option<PresenceOptions>,
@@ -48,6 +50,7 @@ impl HubBuilder {
             policy: Policy::default(),
             methods: Methods::default(),
             states: States::default(),
+            portables: Portables::default(),
             listeners: Listeners::default(),
             notices: None,
             presence: None,
@@ -73,6 +76,19 @@ impl HubBuilder {
     pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
         if !self.states.add(state) {
             self.note(BuildError::DuplicateState { state: std::any::type_name::<T>() });
+        }
+        self
+    }
+
+    /// Lets the [`Items`](crate::Items) of this type move with their connection when another node takes it
+    /// over. They travel as JSON, by `name`, which is the same on all nodes. Items that are not named so
+    /// stay behind.
+    pub fn portable<T>(mut self, name: &str) -> Self
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        if !self.portables.add::<T>(name) {
+            self.note(BuildError::DuplicateItem { name: name.to_owned() });
         }
         self
     }
@@ -239,6 +255,7 @@ impl HubBuilder {
             policy: self.policy,
             methods: self.methods,
             states: self.states,
+            portables: self.portables,
             wants_request: self.needs.iter().any(|(_, needs)| needs.request),
             local,
             connections,
@@ -251,6 +268,8 @@ impl HubBuilder {
             started: Instant::now(),
             joins: AtomicU64::new(1),
             messages: AtomicU64::new(1),
+            draining: AtomicBool::new(false),
+            movable: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             closed: Notify::new(),
         });
@@ -380,6 +399,12 @@ pub enum BuildError {
     DuplicateState {
         /// The type.
         state: &'static str,
+    },
+    /// Two portable items have one name.
+    #[error("the item {name:?} was given twice: each type needs a name of its own")]
+    DuplicateItem {
+        /// The name.
+        name: String,
     },
     /// A handler takes a state that was not given.
     #[error("{handler:?} takes State<{state}>, which the hub was not given: .state(…)")]

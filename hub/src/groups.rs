@@ -206,7 +206,8 @@ impl Shared {
         let added = self.groups.add(group, member, &self.local, subscribe)?;
         let number = self.joins.fetch_add(1, Ordering::Relaxed);
         let is_new = memberships.groups.insert(Arc::clone(&added.name), number).is_none();
-        if let Some(presence) = self.presence.as_ref().filter(|_| is_new) {
+        // Nobody is told of one that is not here yet.
+        if let Some(presence) = self.presence.as_ref().filter(|_| is_new && !memberships.arriving) {
             presence.joined(member, &added.name);
         }
         Ok(Joining { subscription: added.subscription, number, is_new })
@@ -220,7 +221,7 @@ impl Shared {
         }
         if let Some((name, _)) = memberships.groups.remove_entry(group) {
             self.groups.remove(&name, member);
-            if let Some(presence) = &self.presence {
+            if let Some(presence) = self.presence.as_ref().filter(|_| !memberships.arriving) {
                 presence.left(member, &name);
             }
         }

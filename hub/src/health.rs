@@ -19,6 +19,8 @@ pub enum Health {
         /// connect began.
         since: Instant,
     },
+    /// The node is about to be replaced: it serves the connections that it has, and takes no new ones.
+    Draining,
     /// The hub or its backplane was closed: it takes no new connections.
     Closed,
 }
@@ -36,12 +38,13 @@ impl Health {
         !matches!(self, Self::Closed)
     }
 
-    /// One word for it: `ready`, `degraded` or `closed`.
+    /// One word for it: `ready`, `degraded`, `draining` or `closed`.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Ready => "ready",
             Self::Degraded { .. } => "degraded",
+            Self::Draining => "draining",
             Self::Closed => "closed",
         }
     }
@@ -55,6 +58,9 @@ impl Hub {
         let link = link.borrow();
         if self.0.connections.is_closed() {
             return Health::Closed;
+        }
+        if self.0.is_draining() {
+            return Health::Draining;
         }
         match &*link {
             Link::Up { .. } => Health::Ready,

@@ -2,7 +2,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use crate::{
     Clients, CloseError, End, Groups, HubBuilder, HubStats, Policy, Protocol, Unauthorized, User,
     front::{Registrar, Relays},
     members::{Audiences, Connections, Local},
-    method::{Methods, States},
+    method::{Methods, Portables, States},
     presence::Book,
     protocol::MOST,
     routing::Routing,
@@ -33,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) policy: Policy,
     pub(crate) methods: Methods,
     pub(crate) states: States,
+    pub(crate) portables: Portables,
     /// Whether a handler takes something of the request that a connection began with.
     pub(crate) wants_request: bool,
     pub(crate) local: Arc<Local>,
@@ -47,8 +48,12 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     /// Numbers the joins.
     pub(crate) joins: AtomicU64,
-    /// Numbers the messages that travel by several topics.
+    /// Numbers the messages.
     pub(crate) messages: AtomicU64,
+    /// Whether it takes no new connections and lets those go that can move.
+    pub(crate) draining: AtomicBool,
+    /// How many of those below can move to another node.
+    pub(crate) movable: AtomicUsize,
     /// How many connections front ends hold, those included whose last hook still runs.
     pub(crate) open: AtomicUsize,
     /// Told whenever that has become less.
@@ -143,19 +148,48 @@ impl Hub {
     pub async fn close(&self, deadline: Duration) -> Result<(), CloseError> {
         let hub = &*self.0;
         hub.connections.close().iter().for_each(|member| member.queue.end(End::ShuttingDown));
-        let all_closed = async {
-            loop {
-                let mut closed = pin!(hub.closed.notified());
-                closed.as_mut().enable();
-                if hub.open.load(Ordering::Acquire) == 0 {
-                    return;
-                }
-                closed.await;
-            }
-        };
-        match tokio::time::timeout(deadline, all_closed).await {
+        match tokio::time::timeout(deadline, hub.none_of(&hub.open)).await {
             Ok(()) => Ok(()),
             Err(_) => Err(CloseError { connections: hub.open.load(Ordering::Acquire) }),
+        }
+    }
+
+    /// The same for a node that is replaced while others live: connections that can move are let go first,
+    /// so that their clients come back on another node, where they go on. The hub takes no new ones
+    /// meanwhile ([`health`](Self::health) says so, for whatever hands out requests), and closes once they
+    /// are gone, or when half of the time is over.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`close`](Self::close).
+    pub async fn drain(&self, deadline: Duration) -> Result<(), CloseError> {
+        let hub = &*self.0;
+        let began = tokio::time::Instant::now();
+        hub.draining.store(true, Ordering::Release);
+        hub.relays.drain();
+        if tokio::time::timeout(deadline / 2, hub.none_of(&hub.movable)).await.is_err() {
+            let left = hub.movable.load(Ordering::Acquire);
+            tracing::warn!(hub = %hub.name, left, "connections that can move have not, and are closed");
+        }
+        self.close(deadline.saturating_sub(began.elapsed())).await
+    }
+}
+
+impl Shared {
+    /// Whether it takes no new connections.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Waits until there are none of these connections.
+    async fn none_of(&self, connections: &AtomicUsize) {
+        loop {
+            let mut closed = pin!(self.closed.notified());
+            closed.as_mut().enable();
+            if connections.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            closed.await;
         }
     }
 }

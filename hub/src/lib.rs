@@ -202,8 +202,8 @@ pub use error::{
     InvokeError, OpenError, RefreshError, RelayError, SendError,
 };
 pub use front::{
-    Completion, Connection, Opening, Outbound, Ownership, Relay, RelayAnswer, RelayRequest,
-    Relayed, Replies,
+    Adopted, Arrivals, Completion, Connection, HandoverError, Left, Opening, Outbound, Ownership,
+    Relay, RelayAnswer, RelayRequest, Relayed, Replies,
 };
 pub use groups::{Groups, Joined};
 pub use health::Health;

@@ -109,6 +109,9 @@ impl Endpoint {
         if self.owners.find(&ticket.id).is_some() {
             return Ok(None);
         }
+        if self.table.is_draining() {
+            return Err(Refusal::Unavailable);
+        }
         if let Err(error) = ticket.check(SystemTime::now()) {
             // That does not matter to one that has begun.
             tracing::debug!(hub = self.hub.name(), %error, "a connection does not begin");

@@ -23,6 +23,7 @@ use crate::{
     raw,
     refusal::{Refusal, plain},
     request::Kept,
+    relayed::Begun,
     session::{self, Admission},
     standing::Standing,
     table::{Local, Registration},
@@ -61,9 +62,12 @@ impl Endpoint {
             None => None,
         };
         self.serves(Transport::WebSockets)?;
+        if self.table.is_draining() {
+            return Err(Refusal::Unavailable);
+        }
         if let Some(ticket) = &ticket
-            && let Some(Local::WebSocket(Some(seat))) = self.local(ticket)
-            && !seat.is_closed()
+            && let Some(local) = self.local(ticket)
+            && let Some(seat) = local.seat().cloned()
         {
             self.renew_if_fresher(&ticket.id, identity);
             return Ok(upgrade.accept(async move |socket| seat.take(socket)));
@@ -72,7 +76,12 @@ impl Endpoint {
         let (id, registration, seat) = match ticket {
             None => (ConnectionId::random(), None, None),
             Some(ticket) => {
-                let ownership = self.take(&ticket, Transport::WebSockets).await?;
+                let ownership = match self.begin_or_take(&ticket, &standing, &request).await? {
+                    Begun::Here(ownership) => ownership,
+                    Begun::Taken(seat) => {
+                        return Ok(upgrade.accept(async move |socket| seat.take(socket)));
+                    }
+                };
                 let seat = (ticket.stateful && self.reconnects()).then(Arc::default);
                 let local = Local::WebSocket(seat.clone());
                 let registration =
@@ -188,7 +197,7 @@ impl Endpoint {
     }
 
     /// Lets a connection begin here, or refuses as the node does that has it.
-    async fn take(&self, ticket: &Ticket, transport: Transport) -> Result<Ownership, Refusal> {
+    pub(crate) async fn take(&self, ticket: &Ticket, transport: Transport) -> Result<Ownership, Refusal> {
         if let Some(local) = self.local(ticket) {
             return Err(local.begun(transport));
         }

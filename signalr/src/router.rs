@@ -22,7 +22,7 @@ use crate::{
     cors,
     endpoint::{Endpoint, user},
     query::Query,
-    refusal::plain,
+    refusal::{Refusal, plain},
     websocket::Upgrade,
 };
 
@@ -71,6 +71,9 @@ async fn negotiate(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>
     };
     if parts.method != Method::POST {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "");
+    }
+    if endpoint.table.is_draining() {
+        return Refusal::Unavailable.into_response();
     }
     let body = endpoint.negotiate(&Query::of(&parts.uri), identity.as_ref());
     ([(CONTENT_TYPE, "application/json")], body).into_response()

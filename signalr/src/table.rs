@@ -1,6 +1,9 @@
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use backplane_hub::{ConnectionId, Ownership};
@@ -11,7 +14,10 @@ use crate::{
 
 /// The connections of this node that were negotiated: those that further requests may name.
 #[derive(Debug, Default)]
-pub(crate) struct Table(Mutex<HashMap<ConnectionId, Entry>>);
+pub(crate) struct Table {
+    connections: Mutex<HashMap<ConnectionId, Entry>>,
+    draining: AtomicBool,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -33,6 +39,14 @@ impl Local {
         match self {
             Self::WebSocket(_) => Transport::WebSockets,
             Self::Polled(connection) => connection.transport(),
+        }
+    }
+
+    /// Where its session is found, if the client may come back.
+    pub(crate) fn seat(&self) -> Option<&Arc<Seat>> {
+        match self {
+            Self::WebSocket(seat) => seat.as_ref().filter(|seat| !seat.is_closed()),
+            Self::Polled(_) => None,
         }
     }
 
@@ -62,7 +76,19 @@ impl Table {
         ownership: Ownership,
     ) -> Registration {
         self.lock().insert(id.clone(), Entry { local, standing });
-        Registration { table: Arc::clone(self), id: id.clone(), _ownership: ownership }
+        Registration { table: Arc::clone(self), id: id.clone(), ownership: Some(ownership) }
+    }
+
+    /// Lets the clients go that can come back on another node, and takes no new ones.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        let connections = self.lock();
+        let seats = connections.values().filter_map(|entry| entry.local.seat());
+        seats.for_each(|seat| seat.drain());
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     /// Ends a connection of long polling, as its client asks.
@@ -84,7 +110,7 @@ impl Table {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,7 +120,14 @@ pub(crate) struct Registration {
     table: Arc<Table>,
     id: ConnectionId,
     /// Other nodes are told that it has ended.
-    _ownership: Ownership,
+    ownership: Option<Ownership>,
+}
+
+impl Registration {
+    /// Another node has the connection.
+    pub(crate) fn hand_over(mut self) {
+        self.ownership.take().into_iter().for_each(Ownership::hand_over);
+    }
 }
 
 impl Drop for Registration {

@@ -15,7 +15,7 @@ use crate::{
     hub::Shared,
     members::{Member, Message},
     protocol::MOST,
-    routing::Parcel,
+    routing::{Head, Parcel},
 };
 
 /// A message on its way. See [`Target::send`].
@@ -117,7 +117,7 @@ impl Target {
             kind,
             names: elsewhere,
             payloads: encoded.iter().map(|it| (it.protocol, it.payload.clone())).collect(),
-            once: several.then(|| self.hub.messages.fetch_add(1, Ordering::Relaxed)),
+            head: Head { number: self.hub.messages.fetch_add(1, Ordering::Relaxed), several },
             except: self.except.clone(),
             trace: self.trace.clone(),
         });

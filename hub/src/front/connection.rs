@@ -16,6 +16,7 @@ use crate::{
     hub::Shared,
     members::{Member, Running, Slot},
     method::{Around, Methods},
+    routing::Routed,
 };
 
 /// What a front end opens a connection with.
@@ -30,6 +31,8 @@ pub struct Opening {
     /// What the front end keeps of the request that the connection began with, for its extractors:
     /// [`Invocation::request`](crate::Invocation::request). Needed only where [`Hub::wants_request`].
     pub request: Option<Arc<dyn Any + Send + Sync>>,
+    /// Whether the front end can hand it over to another node: [`Connection::freeze`].
+    pub movable: bool,
 }
 
 impl Hub {
@@ -43,15 +46,33 @@ impl Hub {
     ///
     /// Those of [`OpenError`].
     pub async fn open(&self, opening: Opening) -> Result<(Connection, Outbound), OpenError> {
-        let Opening { id, user, protocol, request } = opening;
+        let opened = self.register(opening, false)?;
+        opened.routed().await?;
+        Ok(opened.split())
+    }
+
+    /// Registers a connection, and returns while its topics are still being routed. With `arriving`, what
+    /// comes for it is held, and nobody is told of it yet.
+    pub(super) fn register(&self, opening: Opening, arriving: bool) -> Result<Opened, OpenError> {
+        let Opening { id, user, protocol, request, movable } = opening;
         let hub = &self.0;
         self.authorize(user.as_ref())?;
+        if hub.is_draining() {
+            return Err(OpenError::Closed);
+        }
         if id.is_empty() || id.len() > LONGEST_NAME {
             return Err(OpenError::NameTooLong);
         }
         let slot = hub.local.protocols.add(&protocol).ok_or(OpenError::TooManyProtocols)?;
         let member = Arc::new(Member::new(id, user, protocol, slot, request));
-        match &hub.presence {
+        if movable {
+            member.queue.track();
+        }
+        if arriving {
+            member.memberships().arriving = true;
+            member.hold();
+        }
+        match hub.presence.as_ref().filter(|_| !arriving) {
             Some(presence) => {
                 // Nobody makes it join anything before it is known to be open.
                 let memberships = member.memberships();
@@ -62,11 +83,12 @@ impl Hub {
             None => hub.connections.insert(&member)?,
         }
         hub.open.fetch_add(1, Ordering::AcqRel);
+        hub.movable.fetch_add(movable.into(), Ordering::AcqRel);
         // From here on, dropping it unregisters the connection.
-        let mut connection = Connection { hub: Arc::clone(hub), member, subscription: None };
+        let mut connection = Connection { hub: Arc::clone(hub), member, subscription: None, movable };
         let outbound = Outbound::new(Arc::clone(&connection.member));
         let member = &connection.member;
-        let own = connection.subscription.insert(hub.routing.subscribe_connection(member)?);
+        connection.subscription = Some(hub.routing.subscribe_connection(member)?);
         let user = match member.user_id() {
             Some(id) => {
                 let subscribe = |audience| hub.routing.subscribe_user(id, audience);
@@ -74,11 +96,7 @@ impl Hub {
             }
             None => None,
         };
-        hub.routing.routed(own).await?;
-        if let Some(subscription) = user {
-            hub.routing.routed(&subscription).await?;
-        }
-        Ok((connection, outbound))
+        Ok(Opened { connection, outbound, user })
     }
 
     /// Takes what the user of a connection of this node has proven anew: its policies and handlers see
@@ -91,6 +109,34 @@ impl Hub {
         self.authorize(Some(&user))?;
         let member = self.0.connections.get(connection).ok_or(RefreshError::Unknown)?;
         if member.refresh(user) { Ok(()) } else { Err(RefreshError::OtherUser) }
+    }
+}
+
+/// A connection whose topics are being routed.
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    outbound: Outbound,
+    /// That of its user.
+    user: Option<Arc<Subscription>>,
+}
+
+impl Opened {
+    /// Waits until its own topic and its user's are routed, but not while the link is down.
+    pub(super) async fn routed(&self) -> Result<Routed, OpenError> {
+        let routing = &self.connection.hub.routing;
+        let mut effective = Routed::Everywhere;
+        for subscription in [self.connection.subscription.as_ref(), self.user.as_deref()] {
+            if let Some(subscription) = subscription
+                && routing.routed(subscription).await? == Routed::HereOnly
+            {
+                effective = Routed::HereOnly;
+            }
+        }
+        Ok(effective)
+    }
+
+    pub(super) fn split(self) -> (Connection, Outbound) {
+        (self.connection, self.outbound)
     }
 }
 
@@ -110,9 +156,10 @@ pub enum Completion {
 /// Dropping it unregisters the connection at once, without running `on_disconnected`.
 #[derive(Debug)]
 pub struct Connection {
-    hub: Arc<Shared>,
-    member: Arc<Member>,
+    pub(super) hub: Arc<Shared>,
+    pub(super) member: Arc<Member>,
     subscription: Option<Subscription>,
+    movable: bool,
 }
 
 impl Connection {
@@ -235,7 +282,7 @@ impl Connection {
             let mut memberships = member.memberships();
             let first = !std::mem::replace(&mut memberships.closed, true);
             // Before its id is free for another.
-            if let Some(presence) = hub.presence.as_ref().filter(|_| first) {
+            if let Some(presence) = hub.presence.as_ref().filter(|_| first && !memberships.arriving) {
                 presence.closed(member);
             }
             std::mem::take(&mut memberships.groups)
@@ -255,6 +302,7 @@ impl Drop for Connection {
         self.unregister();
         self.member.forget_items();
         self.hub.open.fetch_sub(1, Ordering::AcqRel);
+        self.hub.movable.fetch_sub(self.movable.into(), Ordering::AcqRel);
         self.hub.closed.notify_waiters();
     }
 }

@@ -2,12 +2,14 @@
 //! queued for them.
 
 mod connection;
+mod handover;
 mod outbound;
 mod registrar;
 mod relay;
 mod replies;
 
 pub use connection::{Completion, Connection, Opening};
+pub use handover::{Adopted, Arrivals, HandoverError, Left};
 pub use outbound::Outbound;
 pub use registrar::Ownership;
 pub(crate) use registrar::{Registrar, Whereabouts};

@@ -110,6 +110,17 @@ impl Registrar {
         }
     }
 
+    /// Another node has a connection than the one that it was granted to.
+    pub(crate) fn moved(&self, id: &str, asker: Asker) {
+        let mut book = self.book();
+        if let Some(grant) = book.granted.get_mut(id) {
+            grant.to = asker;
+        } else if book.announced.get(id).is_some_and(|it| it.ended) {
+            // The one that had it is gone, and this is heard of late.
+            book.grant(id, asker, Instant::now(), self.most);
+        }
+    }
+
     /// A connection that `owner` has is no more.
     pub(crate) fn ended(&self, id: &str, owner: NodeId) {
         let mut book = self.book();
@@ -191,10 +202,26 @@ pub struct Ownership {
     hub: Arc<Shared>,
     id: ConnectionId,
     registrar: NodeId,
+    /// Another node has it.
+    moved: bool,
+}
+
+impl Ownership {
+    pub(super) fn new(hub: &Arc<Shared>, id: &ConnectionId, registrar: NodeId) -> Self {
+        Self { hub: Arc::clone(hub), id: id.clone(), registrar, moved: false }
+    }
+
+    /// Another node has the connection now, and tells the registrar itself.
+    pub fn hand_over(mut self) {
+        self.moved = true;
+    }
 }
 
 impl Drop for Ownership {
     fn drop(&mut self) {
+        if self.moved {
+            return;
+        }
         let local = &self.hub.local;
         if self.registrar == local.node {
             self.hub.registrar.ended(&self.id, local.node);
@@ -230,7 +257,7 @@ impl Hub {
         registrar: NodeId,
     ) -> Result<Ownership, ClaimError> {
         let hub = &self.0;
-        let granted = || Ownership { hub: Arc::clone(hub), id: id.clone(), registrar };
+        let granted = || Ownership::new(hub, id, registrar);
         if registrar == self.node() {
             hub.registrar.grant(id, (registrar, hub.local.asking.number()))?;
             return Ok(granted());

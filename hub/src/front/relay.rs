@@ -28,6 +28,9 @@ pub trait Relay: fmt::Debug + Send + Sync + 'static {
     /// what the futures do runs side by side. It must return at once. A future may take as long as a
     /// long poll does; it is dropped as soon as nobody waits for it any more.
     fn relay(&self, request: RelayRequest) -> Option<BoxFuture<'static, RelayAnswer>>;
+
+    /// Lets go of the connections that can move to another node: [`Hub::drain`]. Must return at once.
+    fn drain(&self) {}
 }
 
 /// A request of a client that has landed on another node.
@@ -108,6 +111,16 @@ impl Relays {
     fn add(&self, relay: Arc<dyn Relay>) {
         let mut relays = self.0.write().unwrap_or_else(PoisonError::into_inner);
         *relays = relays.iter().cloned().chain([relay]).collect();
+    }
+
+    /// Has all of them let go of what can move.
+    pub(crate) fn drain(&self) {
+        let relays = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        for relay in relays.iter() {
+            if catch_unwind(AssertUnwindSafe(|| relay.drain())).is_err() {
+                tracing::error!("a front end panicked when it was to let its connections go");
+            }
+        }
     }
 
     /// Asks one after the other, until one has the connection.

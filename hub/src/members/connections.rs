@@ -20,6 +20,9 @@ pub(crate) struct Connections {
     hasher: RandomState,
     shards: Box<[RwLock<HashTable<Arc<Member>>>]>,
     count: AtomicUsize,
+    /// Those that another node has by now: what still comes for them is sent on.
+    left: RwLock<Vec<Arc<Member>>>,
+    any_left: AtomicBool,
     /// Read with a shard locked for writing, so that nobody slips in behind the one who closes.
     closed: AtomicBool,
 }
@@ -30,6 +33,8 @@ impl Default for Connections {
             hasher: RandomState::default(),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             count: AtomicUsize::new(0),
+            left: RwLock::default(),
+            any_left: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
     }
@@ -56,13 +61,34 @@ impl Connections {
         if let Ok(entry) = table.find_entry(hash, |it| std::ptr::eq(&**it, member)) {
             entry.remove();
             self.count.fetch_sub(1, Ordering::AcqRel);
+        } else if self.any_left.load(Ordering::Acquire) {
+            let mut left = self.left.write().unwrap_or_else(PoisonError::into_inner);
+            left.retain(|it| !std::ptr::eq(&**it, member));
+            self.any_left.store(!left.is_empty(), Ordering::Release);
         }
     }
 
+    /// Another node has it, whose id is free for whom that hands it over again.
+    pub(crate) fn leave(&self, member: &Arc<Member>) {
+        {
+            // First there, so that no message to all passes it by.
+            let mut left = self.left.write().unwrap_or_else(PoisonError::into_inner);
+            left.push(Arc::clone(member));
+            self.any_left.store(true, Ordering::Release);
+        }
+        let hash = self.hash(&member.id);
+        let mut table = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(entry) = table.find_entry(hash, |it| Arc::ptr_eq(it, member)) {
+            entry.remove();
+            self.count.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// That of this id, if it is here: not one that moves.
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Member>> {
         let hash = self.hash(id);
         let table = self.shard(hash).read().unwrap_or_else(PoisonError::into_inner);
-        table.find(hash, |it| *it.id == *id).map(Arc::clone)
+        table.find(hash, |it| *it.id == *id && !it.is_moving()).map(Arc::clone)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -75,6 +101,10 @@ impl Connections {
             if !table.is_empty() {
                 local.deliver(table.iter(), message);
             }
+        }
+        if self.any_left.load(Ordering::Acquire) {
+            let left = self.left.read().unwrap_or_else(PoisonError::into_inner);
+            local.deliver(left.iter(), message);
         }
     }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use backplane_core::NodeId;
 use bytes::Bytes;
 
-use super::{Limits, Member, Message, Once, Owed, Pushed};
+use super::{Held, Limits, Mark, Member, Message, Once, Owed, Pushed};
 use crate::{
     HubOptions,
     loss::Losses,
@@ -52,7 +52,7 @@ impl Local {
             if message.excludes(&member.id) {
                 continue;
             }
-            let once = message.once;
+            let (once, mark) = (message.once, message.mark);
             let Some(payload) = message.payload(member.slot) else {
                 tally.protocol += 1;
                 continue;
@@ -60,23 +60,38 @@ impl Local {
             if once.is_some_and(|once| !self.once.first(&member.id, once)) {
                 continue;
             }
-            self.push_one(member, payload.clone(), &mut tally);
+            self.push_one(member, payload.clone(), mark, &mut tally);
         }
         self.count(&tally);
     }
 
-    /// Puts a message into the queue of one connection.
+    /// Puts a message that nobody else gets into the queue of one connection.
     pub(crate) fn push(&self, member: &Member, payload: Bytes) -> Pushed {
         let mut tally = Tally::default();
-        let pushed = self.push_one(member, payload, &mut tally);
+        let pushed = self.push_one(member, payload, Mark::NONE, &mut tally);
         self.count(&tally);
         pushed
     }
 
-    fn push_one(&self, member: &Member, payload: Bytes, tally: &mut Tally) -> Pushed {
-        let pushed = member.queue.push(payload, &self.limits);
+    /// Puts a message in that has come to the connection on the node that had it.
+    pub(crate) fn deliver_late(&self, member: &Member, held: Held) {
+        let mut tally = Tally::default();
+        self.push_one(member, held.message, held.mark, &mut tally);
+        self.count(&tally);
+    }
+
+    fn push_one(
+        &self,
+        member: &Member,
+        payload: Bytes,
+        mark: Mark,
+        tally: &mut Tally,
+    ) -> Pushed {
+        let pushed = member.queue.push(payload, mark, &self.limits);
         match pushed {
             Pushed::Queued => tally.queued += 1,
+            // The connection has it, by way of the node that it was on.
+            Pushed::Repeated => {}
             Pushed::Dropped => tally.slow += 1,
             Pushed::Ending => tally.ending += 1,
             Pushed::Closed => {

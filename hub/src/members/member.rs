@@ -1,10 +1,13 @@
 use std::{
     any::Any,
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use super::{Queue, Yielded};
+use super::{Mark, Queue, Yielded};
 use crate::{Claims, ConnectionId, Protocol, User, method::ItemMap};
 
 /// One connection of this node.
@@ -20,6 +23,8 @@ pub(crate) struct Member {
     pub(crate) yielded: Yielded,
     pub(crate) items: Mutex<Option<Box<ItemMap>>>,
     memberships: Mutex<Memberships>,
+    /// Whether it moves to another node or from one: it is not reached by its id then.
+    moving: AtomicBool,
 }
 
 /// The user of a connection: always the same one, of whom other things may become known.
@@ -35,6 +40,8 @@ struct Owner {
 pub(crate) struct Memberships {
     /// Unregistered: it joins nothing any more.
     pub(crate) closed: bool,
+    /// Not here yet: another node has it.
+    pub(crate) arriving: bool,
     /// Each group with the number of the latest join.
     pub(crate) groups: HashMap<Arc<str>, u64, foldhash::fast::RandomState>,
 }
@@ -57,6 +64,7 @@ impl Member {
             yielded: Yielded::default(),
             items: Mutex::default(),
             memberships: Mutex::default(),
+            moving: AtomicBool::new(false),
         }
     }
 
@@ -86,6 +94,22 @@ impl Member {
 
     pub(crate) fn memberships(&self) -> MutexGuard<'_, Memberships> {
         self.memberships.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds what comes from now on: it moves.
+    pub(crate) fn hold(&self) {
+        self.moving.store(true, Ordering::Release);
+        self.queue.hold();
+    }
+
+    /// It does not move any more. These had come before what was held.
+    pub(crate) fn release(&self, before: &[Mark]) {
+        self.queue.release(before);
+        self.moving.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn is_moving(&self) -> bool {
+        self.moving.load(Ordering::Acquire)
     }
 
     /// Forgets what the application kept, which may hold this very member.

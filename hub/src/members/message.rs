@@ -2,6 +2,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
+use super::Mark;
 use crate::protocol::MOST;
 
 /// Messages up to this size are copied out of what they arrived in, once per node, so that a client
@@ -12,6 +13,8 @@ const COPIED: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct Message<'a> {
     payloads: [Option<Payload>; MOST],
+    /// Tells it from all others.
+    pub(crate) mark: Mark,
     /// Names a message that comes to this node by several topics, so that a connection gets it once.
     pub(crate) once: Option<u64>,
     except: Except<'a>,
@@ -38,7 +41,7 @@ impl<'a> Message<'a> {
         } else {
             Except::Many(except.iter().map(|id| &**id).collect())
         };
-        Self { payloads: Default::default(), once: None, except }
+        Self { payloads: Default::default(), mark: Mark::NONE, once: None, except }
     }
 
     /// Adds what clients of the protocol at `slot` get; `borrowed` says that it may be part of a

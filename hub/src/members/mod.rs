@@ -7,6 +7,7 @@ mod member;
 mod message;
 mod once;
 mod owed;
+mod passage;
 mod queue;
 mod slots;
 
@@ -17,6 +18,7 @@ pub(crate) use member::Member;
 pub(crate) use message::Message;
 pub(crate) use once::Once;
 pub(crate) use owed::{Owed, Unanswered};
+pub(crate) use passage::{Held, Mark};
 pub use queue::End;
 pub(crate) use queue::{Limits, Pushed, Queue};
 pub(crate) use slots::{Running, Slot, Yielded};

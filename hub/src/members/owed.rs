@@ -65,6 +65,11 @@ impl Owed {
         place.map_or(Ok(()), |place| place.told.send(completion).or(Ok(())))
     }
 
+    /// Nobody of this node answers the calls of this connection any more.
+    pub(crate) fn forsake(&self, debtor: &Member) {
+        self.places().retain(|_, place| !std::ptr::eq(place.debtor.as_ptr(), debtor));
+    }
+
     fn places(&self) -> MutexGuard<'_, HashMap<Box<str>, Place>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,7 +113,7 @@ impl Local {
             told: answer,
         };
         match self.push(member, payload) {
-            Pushed::Queued => Ok(debt),
+            Pushed::Queued | Pushed::Repeated => Ok(debt),
             Pushed::Dropped => Err(Unanswered::TooSlow),
             Pushed::Closed | Pushed::Ending => Err(Unanswered::Disconnected),
         }

@@ -8,6 +8,10 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::{
+    Held, Mark,
+    passage::Passage,
+};
 use crate::{HubOptions, WhenSlow};
 
 /// Why the hub wants a connection closed.
@@ -44,6 +48,8 @@ impl From<&HubOptions> for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pushed {
     Queued,
+    /// It has come before.
+    Repeated,
     /// Dropped, as the queue is full.
     Dropped,
     /// The queue was full and the connection is ended because of it.
@@ -69,6 +75,8 @@ struct State {
     status: Status,
     /// Nobody reads any more.
     discarded: bool,
+    /// Of a connection that may move to another node.
+    passage: Option<Box<Passage>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,13 +93,16 @@ const KEPT: usize = 16;
 
 impl Queue {
     /// Puts a message of the hub in.
-    pub(crate) fn push(&self, message: Bytes, limits: &Limits) -> Pushed {
+    pub(crate) fn push(&self, message: Bytes, mark: Mark, limits: &Limits) -> Pushed {
         let mut state = self.state();
         if state.status != Status::Open || state.discarded {
             return Pushed::Ending;
         }
+        if state.passage.as_mut().is_some_and(|passage| !passage.notes(mark)) {
+            return Pushed::Repeated;
+        }
         if state.has_room(message.len(), limits) {
-            state.put(message);
+            state.put(Held { mark, message });
             let reader = state.reader.take();
             drop(state);
             wake(reader);
@@ -117,7 +128,7 @@ impl Queue {
             self.end_with(state, End::TooSlow);
             return true;
         }
-        state.put(message);
+        state.put(Held { mark: Mark::NONE, message });
         let reader = state.reader.take();
         drop(state);
         wake(reader);
@@ -147,10 +158,7 @@ impl Queue {
         if matches!(state.status, Status::Gone | Status::Ending(End::TooSlow)) {
             return Poll::Ready(0);
         }
-        match &mut state.reader {
-            Some(reader) => reader.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
-        }
+        state.wakes(context);
         Poll::Pending
     }
 
@@ -245,6 +253,47 @@ impl Queue {
         }
     }
 
+    /// From now on its messages are told apart, as the connection may move.
+    pub(crate) fn track(&self) {
+        self.state().passage.get_or_insert_default();
+    }
+
+    /// Holds what comes from now on: the connection moves. What waits can still be received.
+    pub(crate) fn hold(&self) {
+        self.state().passage.get_or_insert_default().start();
+    }
+
+    /// The marks of the messages that have come lately.
+    pub(crate) fn recent(&self) -> Vec<Mark> {
+        self.state().passage.as_ref().map(|passage| passage.recent()).unwrap_or_default()
+    }
+
+    /// The connection does not move any more. Of what was held, what had come elsewhere before is dropped.
+    pub(crate) fn release(&self, before: &[Mark]) {
+        let mut state = self.state();
+        let Some(passage) = &mut state.passage else { return };
+        passage.follows(before);
+        let held = passage.release();
+        let new = held.into_iter().filter(|it| it.mark == Mark::NONE || !before.contains(&it.mark));
+        new.for_each(|it| state.put(it));
+        let reader = state.reader.take();
+        drop(state);
+        wake(reader);
+    }
+
+    /// Takes about so many bytes of what was held so far, once there is anything, and goes on holding.
+    pub(crate) fn poll_held(&self, context: &Context<'_>, most: usize) -> Poll<Vec<Held>> {
+        let mut state = self.state();
+        let held = state.passage.as_mut().map(|passage| passage.take_held(most));
+        match held.filter(|held| !held.is_empty()) {
+            Some(held) => Poll::Ready(held),
+            None => {
+                state.wakes(context);
+                Poll::Pending
+            }
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -253,19 +302,40 @@ impl Queue {
 impl State {
     /// A message always fits where nothing else waits, however large it is.
     fn has_room(&self, size: usize, limits: &Limits) -> bool {
-        self.messages.is_empty()
-            || (self.messages.len() < limits.messages && self.bytes + size <= limits.bytes)
+        let (messages, bytes) = self.waiting();
+        messages == 0 || (messages < limits.messages && bytes + size <= limits.bytes)
     }
 
     /// Whether there is room in a quarter of the queue.
     fn shares(&self, size: usize, limits: &Limits) -> bool {
-        self.messages.is_empty()
-            || (self.messages.len() < limits.messages / 4 && self.bytes + size <= limits.bytes / 4)
+        let (messages, bytes) = self.waiting();
+        messages == 0 || (messages < limits.messages / 4 && bytes + size <= limits.bytes / 4)
     }
 
-    fn put(&mut self, message: Bytes) {
-        self.bytes += message.len();
-        self.messages.push_back(message);
+    /// How many messages wait, those included that are held, and how many bytes.
+    fn waiting(&self) -> (usize, usize) {
+        let (held, bytes) = self.passage.as_ref().map_or((0, 0), |passage| passage.held());
+        (self.messages.len() + held, self.bytes + bytes)
+    }
+
+    /// Whoever reads is told when something comes.
+    fn wakes(&mut self, context: &Context<'_>) {
+        match &mut self.reader {
+            Some(reader) => reader.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+    }
+
+    /// Puts a message where it waits.
+    fn put(&mut self, held: Held) {
+        let held = match &mut self.passage {
+            Some(passage) => passage.hold(held),
+            None => Some(held),
+        };
+        if let Some(Held { message, .. }) = held {
+            self.bytes += message.len();
+            self.messages.push_back(message);
+        }
     }
 }
 

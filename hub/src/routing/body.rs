@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! invocation = 1 | head length u8 | head | count u8 | (name length u8 | name | length u32)* | payload*
-//! head       = once u64, or nothing
+//! head       = number u64 | several u8
 //! ```
 //!
 //! Later versions append to the head and add kinds: what follows the fields known here is skipped,
@@ -17,19 +17,24 @@ pub(super) const INVOCATION: u8 = 1;
 
 /// What arrived is not a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
+
+/// Which of its sender's messages one is, and how it travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) number: u64,
+    /// Whether it may reach a connection by several topics.
+    pub(crate) several: bool,
+}
 
 /// Encodes what clients of each protocol get.
-pub(super) fn encode(payloads: &[(&'static str, Bytes)], once: Option<u64>) -> Bytes {
-    let mut body = Vec::with_capacity(3 + 8 + size(payloads));
+pub(super) fn encode(payloads: &[(&'static str, Bytes)], head: Head) -> Bytes {
+    const HEAD: u8 = 9;
+    let mut body = Vec::with_capacity(3 + usize::from(HEAD) + size(payloads));
     body.put_u8(INVOCATION);
-    match once {
-        Some(once) => {
-            body.put_u8(8);
-            body.put_u64_le(once);
-        }
-        None => body.put_u8(0),
-    }
+    body.put_u8(HEAD);
+    body.put_u64_le(head.number);
+    body.put_u8(head.several.into());
     put_payloads(&mut body, payloads);
     body.into()
 }
@@ -59,23 +64,23 @@ fn put_payloads(body: &mut Vec<u8>, payloads: &[(&'static str, Bytes)]) {
 }
 
 /// Reads what [`encode`] wrote, after its kind: the payloads of the protocols spoken here go into
-/// `message`. Returns what names the message among those that come by several topics.
+/// `message`.
 pub(super) fn decode(
     mut body: Bytes,
     protocols: &Protocols,
     borrowed: bool,
     message: &mut Message<'_>,
-) -> Result<Option<u64>, Malformed> {
+) -> Result<Head, Malformed> {
     let length = body.try_get_u8().map_err(|_| Malformed)?;
     let mut head = take(&mut body, length.into())?;
-    // Without a number it came by one topic only.
-    let once = head.try_get_u64_le().ok();
+    let number = head.try_get_u64_le().map_err(|_| Malformed)?;
+    let several = head.try_get_u8().map_err(|_| Malformed)? != 0;
     read_payloads(body, |name, payload| {
         if let Some(slot) = protocols.index_of(&name) {
             message.add(slot, payload, borrowed);
         }
     })?;
-    Ok(once)
+    Ok(Head { number, several })
 }
 
 /// The call in the protocol of this name, out of what [`take_payloads`] has found whole.

@@ -253,6 +253,10 @@ impl Cases {
                 Outcome::Done
             }
             (Question::Claim(connection), None) => self.claim(hub, asker, connection),
+            (Question::Moved(connection), None) => {
+                hub.registrar.moved(&connection, asker);
+                Outcome::Done
+            }
             (Question::Invoke { id, payloads }, Some(member)) => {
                 match self.invoke(hub, asker, &member, &id, payloads) {
                     Ok(work) => return self.accept(hub, asker, work).await,

@@ -21,13 +21,15 @@ use crate::{
     members::{Audience, Connections, Local, Member},
 };
 pub(crate) use asking::{Asking, Silence, Whom};
-pub(crate) use body::payloads;
+pub(crate) use body::{Head, Malformed, payloads};
 pub(crate) use cases::KEPT;
 pub(crate) use desk::{Asker, Desk, Errand, run};
 pub(crate) use presence::Gossip;
 pub(crate) use publish::Parcel;
 use publish::offer;
-pub(crate) use question::{Outcome, Page, Question};
+pub(crate) use question::{
+    Outcome, Page, Question, put_body, put_text, take_body, take_text,
+};
 use sinks::{Everyone, Node, Own};
 
 /// A hub's part of a backplane.

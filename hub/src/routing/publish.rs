@@ -4,7 +4,7 @@ use backplane_core::{Backplane, Envelope, PublishError, Receipt, RouteKind, Tick
 use bytes::Bytes;
 use futures_util::FutureExt;
 
-use super::{Routing, body};
+use super::{Head, Routing, body};
 use crate::SendError;
 
 /// A hub message and where it goes.
@@ -14,8 +14,7 @@ pub(crate) struct Parcel {
     pub(crate) names: Vec<Box<str>>,
     /// What clients of each protocol get.
     pub(crate) payloads: Vec<(&'static str, Bytes)>,
-    /// Set where a connection may be reached under several of the names.
-    pub(crate) once: Option<u64>,
+    pub(crate) head: Head,
     pub(crate) except: Vec<Box<str>>,
     pub(crate) trace: Option<Arc<str>>,
 }
@@ -57,7 +56,7 @@ impl Routing {
 
     /// One for each name; all share one body.
     fn envelopes<'a>(&'a self, parcel: &'a Parcel) -> impl Iterator<Item = Envelope> + use<'a> {
-        let body = body::encode(&parcel.payloads, parcel.once);
+        let body = body::encode(&parcel.payloads, parcel.head);
         parcel.names.iter().map(move |name| {
             Envelope::new(Topic::new(&self.hub, parcel.kind, name), body.clone())
                 .except(parcel.except.iter().cloned())

@@ -1,7 +1,7 @@
 //! What nodes ask each other, and what they answer. Integers are little-endian.
 //!
 //! ```text
-//! question = join 2 / leave 3 / claim 4 | number u64 | name length u16 | name
+//! question = join 2 / leave 3 / claim 4 / moved 13 | number u64 | name length u16 | name
 //!          | invoke 8  | number u64 | id length u16 | id | the payloads of an invocation
 //!          | relay 9   | number u64 | connection length u16 | connection | body length u32 | body
 //!          | written 11 | number u64 | relay's number u64
@@ -38,6 +38,7 @@ const RELAY: u8 = 9;
 const REMIND: u8 = 10;
 const WRITTEN: u8 = 11;
 const ENDED: u8 = 12;
+const MOVED: u8 = 13;
 const GROUPS: u8 = 16;
 const LEAVE_ALL: u8 = 17;
 const ADD_USER: u8 = 18;
@@ -55,6 +56,8 @@ pub(crate) enum Question {
     Leave(Box<str>),
     /// Grant this negotiated connection.
     Claim(Box<str>),
+    /// Note that the asker has this connection, which another node had.
+    Moved(Box<str>),
     /// Call the topic's connection, and say what its client answers.
     Invoke {
         /// The id of the call, as the client gets it.
@@ -190,7 +193,7 @@ impl Letter {
 
     pub(super) fn decode(mut bytes: Bytes) -> Result<Self, Unreadable> {
         let kind = bytes.try_get_u8().map_err(|_| Malformed)?;
-        if !matches!(kind, JOIN..=ENDED | GROUPS..=REMOVE_USER) {
+        if !matches!(kind, JOIN..=MOVED | GROUPS..=REMOVE_USER) {
             return Err(Unreadable::UnknownKind);
         }
         let number = bytes.try_get_u64_le().map_err(|_| Malformed)?;
@@ -270,6 +273,7 @@ fn put_question(bytes: &mut Vec<u8>, question: &Question, number: u64) {
         Question::Join(group) => (JOIN, group),
         Question::Leave(group) => (LEAVE, group),
         Question::Claim(connection) => (CLAIM, connection),
+        Question::Moved(connection) => (MOVED, connection),
         Question::Invoke { id, .. } => (INVOKE, id),
         Question::Relay { connection, .. } => (RELAY, connection),
         Question::Groups(after) => (GROUPS, after),
@@ -304,6 +308,7 @@ fn take_question(kind: u8, mut bytes: Bytes) -> Result<Question, Malformed> {
         JOIN => Question::Join(name),
         LEAVE => Question::Leave(name),
         CLAIM => Question::Claim(name),
+        MOVED => Question::Moved(name),
         INVOKE => Question::Invoke { id: name, payloads: take_payloads(&bytes)? },
         GROUPS => Question::Groups(name),
         ADD_USER => Question::AddUser(name, take_text(&mut bytes)?),
@@ -381,7 +386,7 @@ fn take_outcome(bytes: &mut Bytes) -> Result<Outcome, Malformed> {
 }
 
 /// Names are bounded far below 64 KiB; of a longer reason the beginning is enough.
-fn put_text(bytes: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_text(bytes: &mut Vec<u8>, text: &str) {
     const LONGEST: usize = 4096;
     let end = (0..=LONGEST.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     let text = &text[..end.unwrap_or(0)];
@@ -389,19 +394,19 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.put_slice(text.as_bytes());
 }
 
-fn take_text(bytes: &mut Bytes) -> Result<Box<str>, Malformed> {
+pub(crate) fn take_text(bytes: &mut Bytes) -> Result<Box<str>, Malformed> {
     let length = bytes.try_get_u16_le().map_err(|_| Malformed)?;
     let text = take(bytes, length.into())?;
     std::str::from_utf8(&text).map(Box::from).map_err(|_| Malformed)
 }
 
 /// Far below 4 GiB, as the backplane takes no larger body.
-fn put_body(bytes: &mut Vec<u8>, body: &[u8]) {
+pub(crate) fn put_body(bytes: &mut Vec<u8>, body: &[u8]) {
     bytes.put_u32_le(body.len() as u32);
     bytes.put_slice(body);
 }
 
-fn take_body(bytes: &mut Bytes) -> Result<Bytes, Malformed> {
+pub(crate) fn take_body(bytes: &mut Bytes) -> Result<Bytes, Malformed> {
     let length = bytes.try_get_u32_le().map_err(|_| Malformed)?;
     take(bytes, length as usize)
 }

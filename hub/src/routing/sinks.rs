@@ -6,11 +6,11 @@ use std::sync::Arc;
 use backplane_core::{Envelope, Event, NodeId, Sink};
 
 use super::{
-    body::{self, Malformed},
+    body::{self, Head, Malformed},
     desk::Errand,
     question::{Letter, Unreadable},
 };
-use crate::members::{Audience, Connections, Local, Member, Message};
+use crate::members::{Audience, Connections, Local, Mark, Member, Message};
 
 /// Every connection of the hub on this node. Also the one sink that tells of the link: each hub has one,
 /// and it is told everything of that kind once.
@@ -78,6 +78,8 @@ impl Sink for Own {
                     self.local.deliver([&self.member], message);
                 });
             }
+            // Whoever asks asks again, and then one node has it.
+            Event::Message(_) if self.member.is_moving() => {}
             Event::Message(envelope) => {
                 self.local.letter(envelope, |letter, origin| match letter {
                     Letter::Ask(question, number) => Some(Errand::Connection(
@@ -137,8 +139,9 @@ impl Local {
         let mut message = Message::new(&envelope.except);
         let rest = envelope.body.slice(1..);
         match body::decode(rest, &self.protocols, origin != self.node, &mut message) {
-            Ok(once) => {
-                message.once = once.map(|number| self.once.name(origin.as_bytes(), number));
+            Ok(Head { number, several }) => {
+                message.mark = Mark::of(origin, number);
+                message.once = several.then(|| self.once.name(origin.as_bytes(), number));
                 deliver(&mut message);
             }
             Err(Malformed) => self.counters.malformed.add(1),

@@ -2,7 +2,7 @@ use backplane_core::{ByteSize, NodeId};
 use bytes::Bytes;
 
 use super::{
-    body::{self, Malformed},
+    body::{self, Head, Malformed},
     question::{Letter, Outcome, Page, Question, Unreadable},
 };
 use crate::{
@@ -52,38 +52,44 @@ fn spoken(names: &[&'static str]) -> Protocols {
 fn read(
     body: &Bytes,
     protocols: &Protocols,
-) -> Result<(Option<u64>, Vec<Option<Bytes>>), Malformed> {
+) -> Result<(Head, Vec<Option<Bytes>>), Malformed> {
     let mut message = Message::new(&[]);
-    let once = body::decode(body.slice(1..), protocols, true, &mut message)?;
-    Ok((once, (0..3).map(|slot| message.payload(slot).cloned()).collect()))
+    let head = body::decode(body.slice(1..), protocols, true, &mut message)?;
+    Ok((head, (0..3).map(|slot| message.payload(slot).cloned()).collect()))
 }
+
+const ONCE: Head = Head { number: 7, several: false };
+const SEVERAL: Head = Head { number: 7, several: true };
 
 #[test]
 fn golden_invocation() {
     let payloads = [("json", Bytes::from_static(b"{}")), ("pack", Bytes::from_static(b"\x90"))];
-    let plain = body::encode(&payloads, None);
-    assert_eq!(plain, &b"\x01\0\x02\x04json\x02\0\0\0\x04pack\x01\0\0\0{}\x90"[..]);
-    let once = body::encode(&payloads[..1], Some(7));
-    assert_eq!(once, &b"\x01\x08\x07\0\0\0\0\0\0\0\x01\x04json\x02\0\0\0{}"[..]);
+    let once = body::encode(&payloads, ONCE);
+    assert_eq!(
+        once,
+        &b"\x01\x09\x07\0\0\0\0\0\0\0\0\x02\x04json\x02\0\0\0\x04pack\x01\0\0\0{}\x90"[..]
+    );
+    let several = body::encode(&payloads[..1], SEVERAL);
+    assert_eq!(several, &b"\x01\x09\x07\0\0\0\0\0\0\0\x01\x01\x04json\x02\0\0\0{}"[..]);
 }
 
 #[test]
 fn a_node_takes_what_its_clients_speak() {
     let payloads = [("json", Bytes::from_static(b"{}")), ("pack", Bytes::from_static(b"\x90"))];
-    let body = body::encode(&payloads, Some(7));
-    let (once, taken) = read(&body, &spoken(&["other", "pack"])).unwrap();
-    assert_eq!((once, taken), (Some(7), vec![None, Some(payloads[1].1.clone()), None]));
+    let body = body::encode(&payloads, SEVERAL);
+    let (head, taken) = read(&body, &spoken(&["other", "pack"])).unwrap();
+    assert_eq!((head, taken), (SEVERAL, vec![None, Some(payloads[1].1.clone()), None]));
     // A later version's head is longer, and something follows the payloads.
-    let later = [&b"\x01\x0a\x07\0\0\0\0\0\0\0??\x01\x04json\x02\0\0\0{}"[..], b"more"].concat();
-    let (once, taken) = read(&later.into(), &spoken(&["json"])).unwrap();
-    assert_eq!((once, taken), (Some(7), vec![Some("{}".into()), None, None]));
+    let later = [&b"\x01\x0b\x07\0\0\0\0\0\0\0\0??\x01\x04json\x02\0\0\0{}"[..], b"more"].concat();
+    let (head, taken) = read(&later.into(), &spoken(&["json"])).unwrap();
+    assert_eq!((head, taken), (ONCE, vec![Some("{}".into()), None, None]));
 }
 
 #[test]
 fn a_small_message_does_not_keep_a_large_buffer_alive() {
     for (size, copied) in [(100, true), (100_000, false)] {
         let payload = Bytes::from(vec![7; size]);
-        let body = body::encode(&[("json", payload.clone())], None);
+        let body = body::encode(&[("json", payload.clone())], ONCE);
         let (_, taken) = read(&body, &spoken(&["json"])).unwrap();
         let taken = taken[0].as_ref().unwrap();
         assert_eq!(*taken, payload);
@@ -93,7 +99,7 @@ fn a_small_message_does_not_keep_a_large_buffer_alive() {
 
 #[test]
 fn every_cut_of_a_body_is_noticed() {
-    let body = body::encode(&[("json", Bytes::from_static(b"{}")), ("p", Bytes::new())], Some(1));
+    let body = body::encode(&[("json", Bytes::from_static(b"{}")), ("p", Bytes::new())], SEVERAL);
     let protocols = spoken(&["json", "p"]);
     for end in 1..body.len() {
         assert_eq!(read(&body.slice(..end), &protocols), Err(Malformed), "{end}");

@@ -6,6 +6,7 @@ mod claims;
 mod connect;
 mod filters;
 mod groups;
+mod handover;
 mod health;
 mod hostile;
 mod layer;

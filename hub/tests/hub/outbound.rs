@@ -24,6 +24,7 @@ async fn open(hub: &Hub) -> (Connection, Outbound) {
         user: None,
         protocol: Plain::new("plain"),
         request: None,
+        movable: false,
     };
     hub.open(opening).await.unwrap()
 }

@@ -116,6 +116,7 @@ async fn connections_share_the_bytes_of_a_message() {
             user: None,
             protocol: Plain::new("plain"),
             request: None,
+            movable: false,
         };
         outbounds.push(hub.open(opening).await.unwrap());
     }

@@ -69,7 +69,7 @@ impl Endpoint {
     }
 
     /// Fetches what there is beyond the first piece.
-    async fn whole(
+    pub(super) async fn whole(
         &self,
         ticket: &Ticket,
         loan: u64,
@@ -111,7 +111,7 @@ impl Endpoint {
     }
 
     /// Asks the node that has the connection.
-    async fn ask(&self, ticket: &Ticket, errand: Errand) -> Result<(Verdict, Relayed), Refusal> {
+    pub(super) async fn ask(&self, ticket: &Ticket, errand: Errand) -> Result<(Verdict, Relayed), Refusal> {
         let via = self.owners.find(&ticket.id).unwrap_or(ticket.registrar);
         let error = match self.hub.relay(&ticket.id, via, errand.encode()).await {
             Ok(relayed) => {
@@ -143,7 +143,7 @@ impl Endpoint {
     }
 
     /// The owner answers something else than it was asked.
-    fn unfit(&self) -> Refusal {
+    pub(super) fn unfit(&self) -> Refusal {
         tracing::warn!(hub = self.hub.name(), "another node's answer does not fit the request");
         Refusal::Unavailable
     }

@@ -6,15 +6,18 @@
 //!         | rest 3 | loan u64 | offset u64
 //!         | delete 4
 //!         | begin 5 | transport u8
+//!         | preview 16 / take 17
+//!         | late 18 | bytes
 //! verdict = done 1 / nothing 2 / over 3
 //!         | batch 4 | loan u64 | size u64 | bytes
 //!         | piece 5 | bytes
 //!         | refused 6 | why u8
+//!         | preview 16 | codec u8 | bytes
 //! ```
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::Transport;
+use crate::{Transport, codec::Codec};
 
 /// What the owner of a connection is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,12 @@ pub(super) enum Errand {
     Delete,
     /// Say why the connection does not begin, with this transport, once more.
     Begin(Transport),
+    /// Say what a node needs that prepares to take the session.
+    Preview,
+    /// Hand the session over to the node that asks.
+    Take,
+    /// Take what has arrived late at the node that had the session.
+    Late(Bytes),
 }
 
 /// What the owner answers.
@@ -49,6 +58,11 @@ pub(super) enum Verdict {
     /// More of it.
     Piece(Bytes),
     Refused(Reason),
+    /// What a node needs that prepares to take the session.
+    Preview {
+        codec: Codec,
+        groups: Bytes,
+    },
 }
 
 /// Why the owner does not serve a request.
@@ -91,6 +105,13 @@ impl Errand {
                 to.put_u8(5);
                 to.put_u8(place(&TRANSPORTS, transport));
             }
+            Self::Preview => to.put_u8(16),
+            Self::Take => to.put_u8(17),
+            Self::Late(bytes) => {
+                to.reserve(1 + bytes.len());
+                to.put_u8(18);
+                to.put_slice(bytes);
+            }
         }
         to.freeze()
     }
@@ -102,6 +123,9 @@ impl Errand {
             3 => Self::Rest { loan: number(&mut from)?, offset: number(&mut from)? },
             4 => Self::Delete,
             5 => Self::Begin(at(&TRANSPORTS, &mut from)?),
+            16 => Self::Preview,
+            17 => Self::Take,
+            18 => Self::Late(from),
             _ => return Err(Unreadable),
         })
     }
@@ -130,6 +154,11 @@ impl Verdict {
                 to.put_u8(6);
                 to.put_u8(place(&REASONS, reason));
             }
+            Self::Preview { codec, groups } => {
+                to.put_u8(16);
+                to.put_u8(place(&Codec::ALL, codec));
+                to.put_slice(groups);
+            }
         }
         to.freeze()
     }
@@ -142,6 +171,7 @@ impl Verdict {
             4 => Self::Batch { loan: number(&mut from)?, size: number(&mut from)?, piece: from },
             5 => Self::Piece(from),
             6 => Self::Refused(at(&REASONS, &mut from)?),
+            16 => Self::Preview { codec: at(&Codec::ALL, &mut from)?, groups: from },
             _ => return Err(Unreadable),
         })
     }
@@ -177,6 +207,9 @@ mod tests {
             Errand::Poll,
             Errand::Rest { loan: 7, offset: 1 << 40 },
             Errand::Delete,
+            Errand::Preview,
+            Errand::Take,
+            Errand::Late(Bytes::from_static(b"late")),
         ];
         errands.extend(Transport::ALL.map(Errand::Begin));
         for errand in errands {
@@ -192,7 +225,8 @@ mod tests {
             Verdict::Nothing,
             Verdict::Over,
             Verdict::Batch { loan: 7, size: 1 << 40, piece: piece.clone() },
-            Verdict::Piece(piece),
+            Verdict::Piece(piece.clone()),
+            Verdict::Preview { codec: Codec::MessagePack, groups: piece },
         ];
         verdicts.extend(REASONS.map(Verdict::Refused));
         for verdict in verdicts {

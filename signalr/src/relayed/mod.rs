@@ -15,11 +15,12 @@ mod letter;
 mod noted;
 mod owner;
 mod owners;
+mod taking;
 
-pub(crate) use self::{owner::Owner, owners::Owners};
+pub(crate) use self::{owner::Owner, owners::Owners, taking::Begun};
 
 /// The largest piece of a POST that travels at once, as much as waits for a session.
-const POST_PIECE: usize = 64 * 1024;
+pub(crate) const POST_PIECE: usize = 64 * 1024;
 
 /// The largest piece of what a poll fetches that travels at once.
 const POLL_PIECE: usize = 256 * 1024;
@@ -28,7 +29,7 @@ const POLL_PIECE: usize = 256 * 1024;
 const AROUND: usize = 1024;
 
 /// The piece that a backplane carries of one that is at most so large.
-fn piece(hub: &backplane_hub::Hub, most: usize) -> usize {
+pub(crate) fn piece(hub: &backplane_hub::Hub, most: usize) -> usize {
     let largest = hub.backplane().semantics().largest_body.as_u64();
     let largest = usize::try_from(largest).unwrap_or(usize::MAX);
     most.min(largest.saturating_sub(AROUND)).max(1)

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use backplane_hub::{Hub, Relay, RelayAnswer, RelayRequest};
+use backplane_hub::{Hub, NodeId, Relay, RelayAnswer, RelayRequest};
 use bytes::Bytes;
 use futures_util::{
     FutureExt,
@@ -16,6 +16,7 @@ use crate::{
     Transport,
     polled::{Loan, Polled, PolledConnection},
     refusal::Refusal,
+    stateful::{Frozen, Preview, Seat},
     table::{Local, Table},
 };
 
@@ -45,8 +46,7 @@ impl Owner {
         })
     }
 
-    fn rest(&self, connection: &PolledConnection, loan: u64, offset: u64) -> Verdict {
-        let batch = connection.loan(loan);
+    fn rest(&self, batch: Option<Bytes>, offset: u64) -> Verdict {
         let rest = usize::try_from(offset).ok().zip(batch);
         let rest = rest.and_then(|(offset, batch)| {
             let end = batch.len().min(offset.saturating_add(self.piece));
@@ -77,16 +77,65 @@ impl Relay for Owner {
             }
             (Errand::Poll, local) => said(&begun(&local, Transport::LongPolling)),
             (Errand::Rest { loan, offset }, Local::Polled(connection)) => {
-                said(&self.rest(&connection, loan, offset))
+                said(&self.rest(connection.loan(loan), offset))
             }
-            (Errand::Rest { .. }, Local::WebSocket(_)) => said(&Verdict::Refused(Reason::Unknown)),
+            (Errand::Rest { offset, .. }, Local::WebSocket(seat)) => {
+                said(&self.rest(seat.and_then(|seat| seat.luggage()), offset))
+            }
             (Errand::Delete, _) => said(&match self.table.delete(&request.connection) {
                 Ok(()) => Verdict::Done,
                 Err(refusal) => refused(&refusal),
             }),
             (Errand::Begin(transport), local) => said(&begun(&local, transport)),
+            (errand, local) => match local.seat() {
+                Some(seat) => self.moves(Arc::clone(seat), errand, request.from),
+                None => said(&begun(&local, Transport::WebSockets)),
+            },
         })
     }
+
+    fn drain(&self) {
+        self.table.drain();
+    }
+}
+
+impl Owner {
+    /// What a session is told that moves.
+    fn moves(&self, seat: Arc<Seat>, errand: Errand, from: NodeId) -> BoxFuture<'static, RelayAnswer> {
+        let piece = self.piece;
+        Box::pin(async move {
+            match errand {
+                Errand::Late(bytes) => {
+                    let Some(arrivals) = seat.arrivals() else {
+                        return answer(&Verdict::Refused(Reason::Unknown));
+                    };
+                    answer(&match arrivals.take(bytes).await {
+                        Ok(()) => Verdict::Done,
+                        Err(_) => Verdict::Refused(Reason::Unknown),
+                    })
+                }
+                Errand::Take => match seat.depart(from).await {
+                    Some(frozen) => hand_over(frozen, piece),
+                    None => answer(&Verdict::Refused(Reason::Unknown)),
+                },
+                _ => answer(&match seat.preview().await {
+                    Some(Preview { codec, groups }) => Verdict::Preview { codec, groups },
+                    None => Verdict::Refused(Reason::Unknown),
+                }),
+            }
+        })
+    }
+}
+
+/// The session stays until it is said that the other node has it.
+fn hand_over(frozen: Frozen, piece: usize) -> RelayAnswer {
+    let Frozen { luggage, settle } = frozen;
+    let first = luggage.slice(..luggage.len().min(piece));
+    let verdict = Verdict::Batch { loan: 0, size: luggage.len() as u64, piece: first };
+    answer(&verdict).when_settled(move |taken| {
+        // The session may have ended meanwhile.
+        let _ = settle.send(taken);
+    })
 }
 
 /// Takes what a client has sent.

@@ -1,6 +1,11 @@
 //! What becomes of the calls of a client that return once, and what all calls are answered with.
 
-use std::sync::Arc;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use backplane_hub::{ArgumentsError, Call, Connection, InvocationError, Reply};
 use bytes::Bytes;
@@ -13,7 +18,19 @@ use crate::{
 };
 
 /// A call in progress; its answer, if the client waits for one.
-pub(super) type Calling = BoxFuture<'static, Option<Bytes>>;
+pub(super) struct Calling {
+    /// What the answer refers to.
+    pub(super) id: Option<Box<str>>,
+    answer: BoxFuture<'static, Option<Bytes>>,
+}
+
+impl Future for Calling {
+    type Output = Option<Bytes>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.answer.as_mut().poll(context)
+    }
+}
 
 /// A call that sends no streams and asks for none.
 #[derive(Debug)]
@@ -34,7 +51,21 @@ impl Single {
         let Self { id, call } = self;
         let target = call.target.clone();
         let running = connection.call(call);
-        Box::pin(async move { answers.outcome(id, &target, running.await) })
+        let answered = id.clone();
+        let answer = async move { answers.outcome(answered, &target, running.await) };
+        Calling { id, answer: Box::pin(answer) }
+    }
+
+    /// The call as the client sent it.
+    pub(super) fn message(&self) -> Message {
+        let Call { target, arguments, trace, .. } = &self.call;
+        Message::Invocation(Invocation {
+            id: self.id.clone(),
+            target: target.clone(),
+            arguments: arguments.clone(),
+            streams: Vec::new(),
+            trace: trace.as_deref().map(Box::from),
+        })
     }
 
     /// Answers a call that no method would run for, or gives it back.

@@ -4,6 +4,7 @@ mod calls;
 mod clock;
 mod ending;
 mod inbox;
+mod moving;
 mod running;
 mod serve;
 mod streams;
@@ -19,16 +20,21 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 pub(crate) use self::inbox::Inbox;
-use self::{ending::Ending, running::Running};
+use self::{
+    ending::Ending,
+    running::Running,
+    serve::{Stop, Waiting},
+};
 use crate::{
     Options,
     carrier::Carrier,
     codec::Codec,
     endpoint::Endpoint,
     handshake::{self, HandshakeError},
+    message::Invocation,
     request::Kept,
     standing::Standing,
-    stateful::{Buffer, Seat, Stateful},
+    stateful::{Buffer, Departure, Seat, Stateful},
     table::Registration,
     websocket::{FAILED, NORMAL},
 };
@@ -57,17 +63,40 @@ pub(crate) async fn run(socket: Carrier, admission: Admission) {
 /// An idle connection keeps this future for as long as it lives, and nearly all of them are idle: what
 /// comes before and after that is boxed, and larger.
 async fn serve(socket: Carrier, mut admission: Admission) {
-    let _registration = admission.registration.take();
+    let registration = admission.registration.take();
     let endpoint = Arc::clone(&admission.endpoint);
+    if let Some(open) = Box::pin(open(socket, admission)).await {
+        go_on(open, registration, &endpoint).await;
+    }
+}
+
+/// Serves a client that another node has served before, and that is about to come back.
+pub(crate) async fn resume(open: Open, registration: Registration, endpoint: Arc<Endpoint>) {
+    let (hub, id) = (endpoint.hub.name().to_owned(), open.connection.id().clone());
+    let span = tracing::debug_span!("connection", hub, %id);
+    go_on(open, Some(registration), &endpoint).instrument(span).await;
+}
+
+async fn go_on(mut open: Open, registration: Option<Registration>, endpoint: &Arc<Endpoint>) {
     let options = &endpoint.options;
-    let Some(mut open) = Box::pin(open(socket, admission)).await else { return };
     let mut running = Running::default();
-    let ending = serve::serve(&mut open, &mut running, options).await;
-    Box::pin(end(open, running, ending, options)).await;
+    loop {
+        match serve::serve(&mut open, &mut running, options).await {
+            Stop::End(ending) => {
+                return Box::pin(end(open, running, ending, options)).await;
+            }
+            Stop::LetGo => moving::let_go(&mut open, endpoint),
+            Stop::HandOver(Departure { to, reply }) => {
+                if Box::pin(moving::hand_over(&mut open, &mut running, reply)).await {
+                    return Box::pin(moving::leave(open, running, registration, endpoint, to)).await;
+                }
+            }
+        }
+    }
 }
 
 /// A connection whose client and hub have agreed on it.
-struct Open {
+pub(crate) struct Open {
     socket: Carrier,
     inbox: Inbox,
     connection: Connection,
@@ -76,6 +105,38 @@ struct Open {
     standing: Option<Arc<Standing>>,
     /// Where the client may come back.
     stateful: Option<Box<Stateful>>,
+    /// Whether `on_connected` has run.
+    begun: bool,
+    /// What had no place yet when the session paused.
+    waiting: Option<Box<Waiting>>,
+}
+
+impl Open {
+    /// A connection that this node has taken over, and whose client is not here yet.
+    pub(crate) fn taken_over(
+        (connection, outbound): (Connection, Outbound),
+        codec: Codec,
+        standing: Option<Arc<Standing>>,
+        stateful: Stateful,
+        options: &Options,
+    ) -> Self {
+        Self {
+            socket: Carrier::Away,
+            inbox: Inbox::new(options.largest_message),
+            connection,
+            outbound,
+            codec,
+            standing,
+            stateful: Some(Box::new(stateful)),
+            begun: true,
+            waiting: None,
+        }
+    }
+
+    /// With a call of the client's that was counted and has not begun.
+    pub(crate) fn waiting_for(self, call: Invocation) -> Self {
+        Self { waiting: Some(Box::new(Waiting::Call(call.into()))), ..self }
+    }
 }
 
 /// Shakes hands with the client, and registers the connection.
@@ -91,7 +152,8 @@ async fn open(mut socket: Carrier, admission: Admission) -> Option<Open> {
         Ok((codec, version)) => {
             let request = request.map(|request| request as Arc<dyn Any + Send + Sync>);
             let user = standing.as_ref().map(|standing| standing.user());
-            let opening = Opening { id, user, protocol: codec.protocol(), request };
+            let movable = seat.is_some() && version >= handshake::STATEFUL;
+            let opening = Opening { id, user, protocol: codec.protocol(), request, movable };
             let opened = endpoint.hub.open(opening).await;
             let opened = opened.map(|opened| (codec, version, opened));
             opened.map_err(|error| Shy::Refused(HandshakeError::Open(error)))
@@ -104,8 +166,18 @@ async fn open(mut socket: Carrier, admission: Admission) -> Option<Open> {
                 standing.opened(&endpoint.hub, connection.id());
             }
             socket.send_one(handshake::GRANTED.clone());
-            let stateful = stateful(seat, version, options);
-            return Some(Open { socket, inbox, connection, outbound, codec, standing, stateful });
+            let stateful = stateful(seat, version, &connection, options);
+            return Some(Open {
+                socket,
+                inbox,
+                connection,
+                outbound,
+                codec,
+                standing,
+                stateful,
+                begun: false,
+                waiting: None,
+            });
         }
         Err(Shy::Gone) => {}
         Err(Shy::Refused(error)) => refuse(&mut socket, options, &error).await,
@@ -118,6 +190,7 @@ async fn open(mut socket: Carrier, admission: Admission) -> Option<Open> {
 fn stateful(
     seat: Option<Arc<Seat>>,
     version: i32,
+    connection: &Connection,
     options: &Options,
 ) -> Option<Box<Stateful>> {
     let seat = seat?;
@@ -125,7 +198,8 @@ fn stateful(
         seat.close();
         return None;
     }
-    Some(Box::new(Stateful::new(Buffer::new(options.stateful_buffer), seat)))
+    let buffer = Buffer::new(options.stateful_buffer);
+    Some(Box::new(Stateful::new(buffer, seat, connection)))
 }
 
 /// Why there is no handshake.

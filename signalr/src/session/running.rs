@@ -36,20 +36,40 @@ impl Running {
 
     /// Awaits `future` while all go on, unanswered.
     pub(super) async fn beside<F: Future>(&mut self, future: F) -> F::Output {
+        self.alongside(future, drop).await
+    }
+
+    /// The same, with their answers.
+    pub(super) async fn alongside<F: Future>(
+        &mut self,
+        future: F,
+        mut answered: impl FnMut(Bytes),
+    ) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|context| {
-            while self.poll_answer(context).is_ready() {}
+            while let Poll::Ready(answer) = self.poll_answer(context) {
+                answer.into_iter().for_each(&mut answered);
+            }
             future.as_mut().poll(context)
         })
         .await
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.streams.is_empty()
+    }
+
+    /// The calls whose clients wait for an answer.
+    pub(super) fn unanswered(&self) -> Vec<Box<str>> {
+        let calls = self.calls.iter().filter_map(|calling| calling.id.clone());
+        calls.chain(self.streams.calls()).collect()
     }
 
     /// Waits until all have come to their ends, unanswered.
     pub(super) async fn finish(mut self) {
         poll_fn(|context| {
             while self.poll_answer(context).is_ready() {}
-            let over = self.calls.is_empty() && self.streams.is_empty();
-            if over { Poll::Ready(()) } else { Poll::Pending }
+            if self.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }

@@ -23,21 +23,33 @@ use crate::{
     codec::Codec,
     message::{Invocation, Message, Outcome},
     standing::Standing,
-    stateful::{Stateful, Visit},
+    stateful::{Departure, Preview, Stateful, Visit},
     websocket::{GOING_AWAY, NORMAL, Socket},
 };
 
 /// The most messages that are taken from the queue at once.
 const BATCH: usize = 64;
 
-/// Serves the client until there is a reason to end. Calls may still run then.
-pub(super) async fn serve(open: &mut Open, running: &mut Running, options: &Options) -> Ending {
+/// Why a session is served no longer.
+pub(super) enum Stop {
+    End(Ending),
+    /// The client is to come back on another node.
+    LetGo,
+    /// Another node takes the session.
+    HandOver(Departure),
+}
+
+/// Serves the client until there is a reason to stop. Calls may still run then.
+pub(super) async fn serve(open: &mut Open, running: &mut Running, options: &Options) -> Stop {
     let connection = &open.connection;
     let expires = options.close_on_authentication_expiration;
     let mut clock = Clock::new(options, open.socket.transport(), Instant::now());
-    if open.socket.is_writing() {
+    if matches!(open.socket, Carrier::Away) {
+        clock.leaves(Instant::now(), options.disconnect_timeout);
+    } else if open.socket.is_writing() {
         clock.write_begins(Instant::now());
     }
+    let starting = (!open.begun).then(|| connection.connected().boxed());
     let mut session = Session {
         options,
         codec: open.codec,
@@ -45,22 +57,29 @@ pub(super) async fn serve(open: &mut Open, running: &mut Running, options: &Opti
         inbox: &mut open.inbox,
         connection,
         outbound: &mut open.outbound,
-        starting: Some(connection.connected().boxed()),
+        starting,
         running,
-        waiting: None,
+        waiting: open.waiting.take(),
         clock,
         standing: open.standing.as_deref().filter(|_| expires),
         stateful: open.stateful.as_deref_mut(),
         broken: None,
+        pause: None,
         batch: Vec::new(),
     };
-    let ending = session.until_end().await;
-    if let Some(starting) = session.starting
+    let ending = session.until_stop().await;
+    let (starting, pause) = (session.starting, session.pause);
+    open.waiting = session.waiting;
+    if let Some(starting) = starting
         && let Err(error) = starting.await
     {
         tracing::debug!(%error, "on_connected failed after the connection had ended");
     }
-    ending
+    open.begun = true;
+    match (ending, pause) {
+        (None, Some(pause)) => pause,
+        (ending, _) => Stop::End(ending.unwrap_or(Ending::HungUp)),
+    }
 }
 
 /// A connection that is open, and all that goes on with it.
@@ -86,15 +105,27 @@ struct Session<'a> {
     stateful: Option<&'a mut Stateful>,
     /// Why it is not there, while it is away.
     broken: Option<Ending>,
+    /// What is to be done before the session goes on.
+    pause: Option<Stop>,
     batch: Vec<Bytes>,
 }
 
 /// A message that waits for its place.
-enum Waiting {
+pub(super) enum Waiting {
     /// Among the calls that run.
     Call(Single),
     /// Among the items of a stream that were not read yet.
     Item { id: Box<str>, item: Bytes },
+}
+
+impl Waiting {
+    /// What another node begins in its place. A stream that the client sends does not move.
+    pub(super) fn write(&self, codec: Codec) -> Option<Bytes> {
+        match self {
+            Self::Call(call) => Some(codec.write(&call.message())),
+            Self::Item { .. } => None,
+        }
+    }
 }
 
 /// What happened in one wake.
@@ -117,13 +148,14 @@ struct Wake {
 }
 
 impl Session<'_> {
-    async fn until_end(&mut self) -> Ending {
+    /// Until it ends with something, or is to pause.
+    async fn until_stop(&mut self) -> Option<Ending> {
         let connection = self.connection;
         let mut ended = pin!(connection.ended());
         let mut timer = pin!(sleep_until(self.next()));
         loop {
             if let Some(ending) = self.dispatch() {
-                return ending;
+                return Some(ending);
             }
             let next = self.next();
             if next < timer.deadline() {
@@ -131,7 +163,10 @@ impl Session<'_> {
             }
             let wake = poll_fn(|context| self.poll(context, ended.as_mut(), timer.as_mut())).await;
             if let Some(ending) = self.handle(wake, timer.as_mut()) {
-                return ending;
+                return Some(ending);
+            }
+            if self.pause.is_some() {
+                return None;
             }
         }
     }
@@ -194,7 +229,7 @@ impl Session<'_> {
             wake.turn = Some(turn);
         }
         if let Some(stateful) = &self.stateful
-            && let Poll::Ready(visit) = stateful.seat.poll_visit(context)
+            && let Poll::Ready(visit) = stateful.seat.poll_visit(context, self.starting.is_none())
         {
             wake.visit = Some(visit);
         }
@@ -283,7 +318,15 @@ impl Session<'_> {
         }
         match wake.visit {
             Some(Visit::Client(socket)) => self.comes_back(socket, now),
-            None => {}
+            Some(Visit::Preview(reply)) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(Preview { codec: self.codec, groups: self.connection.preview() });
+            }
+            Some(Visit::Departure(departure)) => self.pause = Some(Stop::HandOver(departure)),
+            Some(Visit::Drain) if !matches!(self.socket, Carrier::Away) => {
+                self.pause = Some(Stop::LetGo);
+            }
+            Some(Visit::Drain) | None => {}
         }
         if !self.socket.is_writing() && self.clock.is_writing() {
             self.clock.write_ends(now);

@@ -37,6 +37,8 @@ struct Active {
     count: usize,
     /// What gives up a stream that the client asked for, by its id.
     cancels: HashMap<Box<str>, CancellationToken>,
+    /// The calls that the client waits for.
+    calls: HashSet<Box<str>>,
     /// The streams that the client sends, by their ids.
     uploads: HashMap<Box<str>, UploadSender>,
     /// The session is over. Gives up all streams.
@@ -45,6 +47,7 @@ struct Active {
 
 /// The streams of one call, by their ids.
 struct Ids {
+    call: Option<Box<str>>,
     /// The one that the client asked for.
     stream: Option<Box<str>>,
     /// Those that it sends.
@@ -68,12 +71,14 @@ impl Streams {
         options: &Options,
     ) -> Result<(), Option<Bytes>> {
         let Invocation { id, target, arguments, streams, trace } = invocation;
-        let ids = Ids { stream: id.clone().filter(|_| streaming), uploads: streams };
+        let stream = id.clone().filter(|_| streaming);
+        let ids = Ids { call: id.clone(), stream, uploads: streams };
         if let Err(text) = self.admit(&ids, options.parallel_streams.get()) {
             return Err(id.map(|id| answers.error(id, text)));
         }
         let active = self.0.get_or_insert_default();
         active.count += ids.count();
+        active.calls.extend(ids.call.clone());
         let mut receivers = Vec::with_capacity(ids.uploads.len());
         for id in &ids.uploads {
             let (sender, receiver) = upload(options.stream_capacity.get(), options.largest_message);
@@ -131,6 +136,9 @@ impl Streams {
         let Some(active) = &mut self.0 else { return };
         while let Poll::Ready(Some(ended)) = active.running.poll_next_unpin(context) {
             active.count -= ended.count();
+            if let Some(id) = &ended.call {
+                active.calls.remove(id);
+            }
             if let Some(id) = &ended.stream {
                 active.cancels.remove(id);
             }
@@ -181,6 +189,11 @@ impl Streams {
             active.over.cancel();
             active.uploads.clear();
         }
+    }
+
+    /// The calls that the client waits for.
+    pub(super) fn calls(&self) -> impl Iterator<Item = Box<str>> {
+        self.0.iter().flat_map(|active| active.calls.iter().cloned())
     }
 
     pub(super) fn is_empty(&self) -> bool {

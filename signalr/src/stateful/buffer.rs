@@ -15,14 +15,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Buffer {
     /// What the client has not acknowledged, in order.
-    kept: VecDeque<Bytes>,
+    pub(super) kept: VecDeque<Bytes>,
     bytes: usize,
     /// From so many bytes on, nothing more goes.
     limit: usize,
     /// The number of the first that is kept, or of the next message where none is.
-    first: u64,
+    pub(super) first: u64,
     /// The latest that has come; so has all before it.
-    latest: u64,
+    pub(super) latest: u64,
     /// The number of what comes next: not above `latest` while the client repeats itself.
     next: u64,
     /// Nothing counts before the client has said where it goes on.
@@ -49,6 +49,11 @@ impl Buffer {
             waits: false,
             acknowledge: None,
         }
+    }
+
+    /// For a connection that goes on: the client has all before `first`, and has sent all up to `latest`.
+    pub(super) fn resumed(first: u64, latest: u64, limit: usize) -> Self {
+        Self { first: first.max(1), latest, next: latest.saturating_add(1), ..Self::new(limit) }
     }
 
     /// Whether one more message may go. The last one may exceed the limit, which then holds back what

@@ -10,6 +10,7 @@
 //! skips what it has. A new socket finds the session by its [`Seat`].
 
 mod buffer;
+mod luggage;
 mod seat;
 
 use std::{
@@ -18,12 +19,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use backplane_hub::Outbound;
+use backplane_hub::{Connection, Outbound};
 use bytes::Bytes;
 
 pub(crate) use self::{
     buffer::{Ahead, Buffer},
-    seat::{Seat, Visit},
+    luggage::Luggage,
+    seat::{Departure, Frozen, Preview, Seat, Visit},
 };
 
 /// What a session has beyond others, where its client may come back.
@@ -34,7 +36,8 @@ pub(crate) struct Stateful {
 }
 
 impl Stateful {
-    pub(crate) const fn new(buffer: Buffer, seat: Arc<Seat>) -> Self {
+    pub(crate) fn new(buffer: Buffer, seat: Arc<Seat>, connection: &Connection) -> Self {
+        seat.expect(connection.arrivals());
         Self { buffer, seat }
     }
 

@@ -3,7 +3,11 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::websocket::Socket;
+use backplane_hub::{Arrivals, NodeId};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::{codec::Codec, websocket::Socket};
 
 /// Where a session can be found by those who come for it.
 #[derive(Debug, Default)]
@@ -13,8 +17,15 @@ pub(crate) struct Seat(Mutex<State>);
 struct State {
     /// The newest socket of the client.
     socket: Option<Socket>,
+    preview: Option<oneshot::Sender<Preview>>,
+    departure: Option<Departure>,
+    drains: bool,
     session: Option<Waker>,
     closed: bool,
+    /// For messages that the connection's old node sends on.
+    arrivals: Option<Arrivals>,
+    /// What is being handed over.
+    luggage: Option<Bytes>,
 }
 
 /// Who has come.
@@ -22,28 +33,98 @@ struct State {
 pub(crate) enum Visit {
     /// The client, by this socket.
     Client(Socket),
+    /// A node that prepares to take the session.
+    Preview(oneshot::Sender<Preview>),
+    /// A node that takes the session.
+    Departure(Departure),
+    /// The node is to be replaced: the client is let go, to come back on another one.
+    Drain,
+}
+
+/// What a node needs that prepares to take a session.
+#[derive(Debug)]
+pub(crate) struct Preview {
+    pub(crate) codec: Codec,
+    pub(crate) groups: Bytes,
+}
+
+/// A session is taken.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    pub(crate) to: NodeId,
+    pub(crate) reply: oneshot::Sender<Frozen>,
+}
+
+/// A session that is handed over.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    pub(crate) luggage: Bytes,
+    /// Told whether the other node has it. It stays if this is dropped.
+    pub(crate) settle: oneshot::Sender<bool>,
 }
 
 impl Seat {
     /// The client has come back by this socket, which takes the place of any other. Where the session has
     /// ended, it is let go.
     pub(crate) fn take(&self, socket: Socket) {
-        let mut state = self.state();
-        if state.closed {
-            return;
-        }
-        let older = state.socket.replace(socket);
-        let session = state.session.take();
-        drop(state);
-        drop(older);
-        session.into_iter().for_each(Waker::wake);
+        drop(self.come(|state| state.socket.replace(socket)));
     }
 
-    /// Waits for whoever comes. Cancel-safe.
-    pub(crate) fn poll_visit(&self, context: &Context<'_>) -> Poll<Visit> {
+    /// What another node needs to prepare; `None` if the session is no more.
+    pub(crate) async fn preview(&self) -> Option<Preview> {
+        let (reply, preview) = oneshot::channel();
+        drop(self.come(|state| state.preview.replace(reply)));
+        preview.await.ok()
+    }
+
+    /// Hands the session over, if it is still there, and nobody else takes it.
+    pub(crate) async fn depart(&self, to: NodeId) -> Option<Frozen> {
+        let (reply, frozen) = oneshot::channel();
+        drop(self.come(|state| state.departure.replace(Departure { to, reply })));
+        let frozen = frozen.await.ok()?;
+        self.state().luggage = Some(frozen.luggage.clone());
+        Some(frozen)
+    }
+
+    /// What was handed over last.
+    pub(crate) fn luggage(&self) -> Option<Bytes> {
+        self.state().luggage.clone()
+    }
+
+    /// The client is to come back on another node.
+    pub(crate) fn drain(&self) {
+        self.come(|state| state.drains = true);
+    }
+
+    /// Lets somebody in, unless the session is no more, and wakes it.
+    fn come<T>(&self, enter: impl FnOnce(&mut State) -> T) -> Option<T> {
+        let mut state = self.state();
+        if state.closed {
+            return None;
+        }
+        let before = enter(&mut state);
+        let session = state.session.take();
+        drop(state);
+        session.into_iter().for_each(Waker::wake);
+        Some(before)
+    }
+
+    /// Waits for whoever comes; if it does not `move`, not for nodes. Cancel-safe.
+    pub(crate) fn poll_visit(&self, context: &Context<'_>, moves: bool) -> Poll<Visit> {
         let mut state = self.state();
         if let Some(socket) = state.socket.take() {
             return Poll::Ready(Visit::Client(socket));
+        }
+        if moves {
+            if let Some(reply) = state.preview.take() {
+                return Poll::Ready(Visit::Preview(reply));
+            }
+            if let Some(departure) = state.departure.take() {
+                return Poll::Ready(Visit::Departure(departure));
+            }
+            if std::mem::take(&mut state.drains) {
+                return Poll::Ready(Visit::Drain);
+            }
         }
         match &mut state.session {
             Some(waker) => waker.clone_from(context.waker()),
@@ -52,12 +133,18 @@ impl Seat {
         Poll::Pending
     }
 
+    /// Where messages go that the connection's old node sends on.
+    pub(crate) fn expect(&self, arrivals: Arrivals) {
+        self.state().arrivals = Some(arrivals);
+    }
+
+    pub(crate) fn arrivals(&self) -> Option<Arrivals> {
+        self.state().arrivals.clone()
+    }
+
     /// Nobody is waited for any more.
     pub(crate) fn close(&self) {
-        let mut state = self.state();
-        state.closed = true;
-        let left = (state.socket.take(), state.session.take());
-        drop(state);
+        let left = std::mem::replace(&mut *self.state(), State { closed: true, ..State::default() });
         drop(left);
     }
 

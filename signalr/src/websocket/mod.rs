@@ -35,6 +35,8 @@ use crate::carrier::{Over, Turn};
 pub(crate) const NORMAL: u16 = 1000;
 /// A WebSocket's close code: the page is left, or the process ends.
 pub(crate) const GOING_AWAY: u16 = 1001;
+/// A WebSocket's close code: the server is replaced, and the client may come back at once.
+pub(crate) const RESTART: u16 = 1012;
 /// A WebSocket's close code: the server failed.
 pub(crate) const FAILED: u16 = 1011;
 

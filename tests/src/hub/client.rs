@@ -146,7 +146,7 @@ impl Client {
         user: Option<User>,
         protocol: Arc<dyn Protocol>,
     ) -> Self {
-        let opening = Opening { id: id.clone(), user, protocol, request: None };
+        let opening = Opening { id: id.clone(), user, protocol, request: None, movable: false };
         let (connection, outbound) = soon("opening", hub.open(opening)).await.unwrap();
         Self {
             id,

@@ -118,6 +118,11 @@ impl Stateful {
         self.client().send(json!({"type": 8, "sequenceId": sequence})).await;
     }
 
+    /// Tells the server all that has come.
+    pub(crate) async fn acknowledge_all(&mut self) {
+        self.acknowledge(self.latest).await;
+    }
+
     /// A numbered message has come otherwise.
     pub(crate) fn came(&mut self) {
         self.latest = self.latest.max(self.next);

@@ -1,6 +1,7 @@
 //! Clients that come back with another WebSocket.
 
 mod client;
+mod other_node;
 mod same_node;
 
 use self::client::Stateful;
