@@ -21,11 +21,8 @@ use crate::{
     websocket::RESTART,
 };
 
-/// How long what arrives late is sent on, at least.
+/// How long what arrives late is sent on, at least. While calls run, as long as a client may stay away.
 const LATE: Duration = Duration::from_secs(1);
-
-/// How long calls that run may still be answered by way of the new node.
-const CALLS: Duration = Duration::from_secs(5);
 
 /// Lets the client go, which then comes back. The session goes on without it.
 pub(super) fn let_go(open: &mut Open, endpoint: &Arc<Endpoint>) {
@@ -83,7 +80,8 @@ pub(super) async fn leave(
     let most = relayed::piece(&endpoint.hub, relayed::POST_PIECE);
     let began = Instant::now();
     loop {
-        let until = began + if running.is_empty() { LATE } else { CALLS };
+        let calls = endpoint.options.disconnect_timeout.max(LATE);
+        let until = began + if running.is_empty() { LATE } else { calls };
         let arrived = timeout_at(until, left.arrived(most));
         match running.alongside(arrived, |answer| left.connection().reply(answer)).await {
             Ok(arrived) => send_on(&mut running, &left, endpoint, to, arrived).await,

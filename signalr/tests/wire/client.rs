@@ -24,6 +24,9 @@ pub(crate) struct Client {
 /// What a server answers instead of an upgrade.
 pub(crate) type Refusal = (u16, String);
 
+/// What comes where a text would.
+pub(crate) type End = Option<Result<Message, tungstenite::Error>>;
+
 /// What must happen in time.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     timeout(PATIENCE, future).await.expect("it happens in time")
@@ -78,6 +81,12 @@ impl Client {
         self.text(&format!("{message}\u{1e}")).await;
     }
 
+    /// Sends a message, which is of no use where the socket has just ended.
+    pub(crate) async fn send_if_open(&mut self, message: &Value) {
+        let sent = soon(self.socket.send(Message::text(format!("{message}\u{1e}")))).await;
+        drop(sent);
+    }
+
     /// Calls a method and does not wait.
     pub(crate) async fn call(&mut self, id: &str, target: &str, arguments: Value) {
         self.send(json!({"type": 1, "invocationId": id, "target": target, "arguments": arguments}))
@@ -112,6 +121,11 @@ impl Client {
 
     /// The next record, which came whole in one text.
     pub(crate) async fn record(&mut self) -> String {
+        self.record_or_end().await.unwrap_or_else(|end| panic!("expected a text, got {end:?}"))
+    }
+
+    /// The same, or what came instead of a text.
+    pub(crate) async fn record_or_end(&mut self) -> Result<String, End> {
         while self.come.is_empty() {
             match soon(self.socket.next()).await {
                 Some(Ok(Message::Text(text))) => {
@@ -119,10 +133,10 @@ impl Client {
                     self.come.extend(records.split('\u{1e}').map(str::to_owned));
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                other => panic!("expected a text, got {other:?}"),
+                end => return Err(end),
             }
         }
-        self.come.pop_front().expect("there is one")
+        Ok(self.come.pop_front().expect("there is one"))
     }
 
     /// The code with which the server closes the socket, next.

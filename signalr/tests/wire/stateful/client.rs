@@ -49,6 +49,10 @@ impl Stateful {
         self.client.as_mut().expect("it has a socket")
     }
 
+    pub(crate) const fn has_socket(&self) -> bool {
+        self.client.is_some()
+    }
+
     /// Sends a message, or keeps it for when there is a socket.
     pub(crate) async fn send(&mut self, message: Value) {
         if is_numbered(&message) {
@@ -56,7 +60,7 @@ impl Stateful {
             self.kept.push_back((self.sent, message.clone()));
         }
         if let Some(client) = &mut self.client {
-            client.send(message).await;
+            client.send_if_open(&message).await;
         }
     }
 
@@ -88,34 +92,54 @@ impl Stateful {
     pub(crate) async fn any(&mut self) -> Value {
         loop {
             let message = self.client().next().await;
-            let sequence = message["sequenceId"].as_u64();
-            match message["type"].as_u64() {
-                Some(8) => {
-                    let acknowledged = sequence.expect("a number");
-                    self.kept.retain(|(number, _)| *number > acknowledged);
-                }
-                Some(9) => {
-                    let number = sequence.expect("a number");
-                    assert!(number <= self.latest + 1, "messages are missing before {number}");
-                    self.next = number;
-                }
-                _ if is_numbered(&message) => {
-                    let number = self.next;
-                    self.next += 1;
-                    if number <= self.latest {
-                        continue;
-                    }
-                    self.latest = number;
-                }
-                _ => {}
+            if self.takes(&message) {
+                return message;
             }
-            return message;
         }
+    }
+
+    /// The next numbered message that has not come before; `None` where the socket ends before it.
+    pub(crate) async fn next_or_end(&mut self) -> Option<Value> {
+        loop {
+            let record = self.client().record_or_end().await.ok()?;
+            let message: Value = serde_json::from_str(&record).expect("JSON");
+            assert_ne!(message["type"], 7, "nobody ends the connection");
+            if self.takes(&message) && is_numbered(&message) {
+                return Some(message);
+            }
+        }
+    }
+
+    /// Takes note of a message; `false` if it has come before.
+    fn takes(&mut self, message: &Value) -> bool {
+        let sequence = message["sequenceId"].as_u64();
+        match message["type"].as_u64() {
+            Some(8) => {
+                let acknowledged = sequence.expect("a number");
+                self.kept.retain(|(number, _)| *number > acknowledged);
+            }
+            Some(9) => {
+                let number = sequence.expect("a number");
+                assert!(number <= self.latest + 1, "messages are missing before {number}");
+                self.next = number;
+            }
+            _ if is_numbered(message) => {
+                let number = self.next;
+                self.next += 1;
+                if number <= self.latest {
+                    return false;
+                }
+                self.latest = number;
+            }
+            _ => {}
+        }
+        true
     }
 
     /// Tells the server that all has come up to this number.
     pub(crate) async fn acknowledge(&mut self, sequence: u64) {
-        self.client().send(json!({"type": 8, "sequenceId": sequence})).await;
+        let acknowledgement = json!({"type": 8, "sequenceId": sequence});
+        self.client().send_if_open(&acknowledgement).await;
     }
 
     /// Tells the server all that has come.
@@ -156,12 +180,17 @@ impl Stateful {
     /// Comes back by a new socket, sends again what may be missing, and returns the socket before.
     pub(crate) async fn come_back(&mut self, server: &Server) -> Option<Client> {
         let socket = self.socket(server).await.expect("the server lets it come back");
+        self.go_on(socket).await
+    }
+
+    /// The same with a socket that is there.
+    pub(crate) async fn go_on(&mut self, socket: Client) -> Option<Client> {
         let before = self.client.replace(socket);
         let first = self.kept.front().map_or(self.sent + 1, |(number, _)| *number);
         let kept: Vec<Value> = self.kept.iter().map(|(_, message)| message.clone()).collect();
-        self.client().send(json!({"type": 9, "sequenceId": first})).await;
+        self.client().send_if_open(&json!({"type": 9, "sequenceId": first})).await;
         for message in kept {
-            self.client().send(message).await;
+            self.client().send_if_open(&message).await;
         }
         before
     }

@@ -2,6 +2,7 @@
 
 mod client;
 mod other_node;
+mod rolling;
 mod same_node;
 
 use self::client::Stateful;

@@ -138,7 +138,7 @@ async fn a_stream_goes_on_by_way_of_the_new_node() {
     let nodes = three().await;
     let mut client = Stateful::begin(&nodes[0]).await;
     client
-        .send(json!({"type": 4, "invocationId": "1", "target": "Count", "arguments": [20_000]}))
+        .send(json!({"type": 4, "invocationId": "1", "target": "Count", "arguments": [5000]}))
         .await;
     let mut next = 0;
     let mut come_back = false;
@@ -153,13 +153,13 @@ async fn a_stream_goes_on_by_way_of_the_new_node() {
         if next % 1000 == 0 {
             client.acknowledge_all().await;
         }
-        if next == 5000 && !come_back {
+        if next == 2000 && !come_back {
             come_back = true;
             client.lose();
             client.come_back(&nodes[1]).await;
         }
     }
-    assert_eq!(next, 20_000);
+    assert_eq!(next, 5000);
     client.works().await;
 }
 
