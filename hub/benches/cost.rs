@@ -94,7 +94,9 @@ async fn hub_on(medium: &Medium, presence: bool) -> Hub {
 
 async fn open(hub: &Hub, user: Option<User>) -> (Connection, Outbound) {
     let protocol = Arc::new(Text);
-    hub.open(Opening { id: ConnectionId::random(), user, protocol, request: None, movable: false }).await.unwrap()
+    hub.open(Opening { id: ConnectionId::random(), user, protocol, request: None, movable: false })
+        .await
+        .unwrap()
 }
 
 async fn connections(what: &str, user: bool, groups: usize) {

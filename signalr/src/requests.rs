@@ -22,8 +22,8 @@ use crate::{
     polled::{Events, Polled, PolledConnection, PolledSocket, PostError, whole},
     raw,
     refusal::{Refusal, plain},
-    request::Kept,
     relayed::Begun,
+    request::Kept,
     session::{self, Admission},
     standing::Standing,
     table::{Local, Registration},
@@ -197,7 +197,11 @@ impl Endpoint {
     }
 
     /// Lets a connection begin here, or refuses as the node does that has it.
-    pub(crate) async fn take(&self, ticket: &Ticket, transport: Transport) -> Result<Ownership, Refusal> {
+    pub(crate) async fn take(
+        &self,
+        ticket: &Ticket,
+        transport: Transport,
+    ) -> Result<Ownership, Refusal> {
         if let Some(local) = self.local(ticket) {
             return Err(local.begun(transport));
         }

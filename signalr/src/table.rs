@@ -75,7 +75,14 @@ impl Table {
         standing: Option<Arc<Standing>>,
         ownership: Ownership,
     ) -> Registration {
-        self.lock().insert(id.clone(), Entry { local, standing });
+        {
+            let mut connections = self.lock();
+            // One that has come while the others were let go.
+            if let Some(seat) = local.seat().filter(|_| self.is_draining()) {
+                seat.drain();
+            }
+            connections.insert(id.clone(), Entry { local, standing });
+        }
         Registration { table: Arc::clone(self), id: id.clone(), ownership: Some(ownership) }
     }
 

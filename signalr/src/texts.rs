@@ -34,7 +34,8 @@ pub(crate) const CLIENT_TIMEOUT: &str =
 pub(crate) const AHEAD: &str = "Sequence ID greater than amount of messages we've received.";
 
 /// The answer to a call that another server has begun, and could not end in time.
-pub(crate) const MOVED: &str = "The connection has moved to another server before the call was done.";
+pub(crate) const MOVED: &str =
+    "The connection has moved to another server before the call was done.";
 
 /// A transport that this end point does not have.
 pub(crate) fn no_transport(name: &str) -> String {

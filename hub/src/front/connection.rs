@@ -85,7 +85,8 @@ impl Hub {
         hub.open.fetch_add(1, Ordering::AcqRel);
         hub.movable.fetch_add(movable.into(), Ordering::AcqRel);
         // From here on, dropping it unregisters the connection.
-        let mut connection = Connection { hub: Arc::clone(hub), member, subscription: None, movable };
+        let mut connection =
+            Connection { hub: Arc::clone(hub), member, subscription: None, movable };
         let outbound = Outbound::new(Arc::clone(&connection.member));
         let member = &connection.member;
         connection.subscription = Some(hub.routing.subscribe_connection(member)?);
@@ -282,7 +283,8 @@ impl Connection {
             let mut memberships = member.memberships();
             let first = !std::mem::replace(&mut memberships.closed, true);
             // Before its id is free for another.
-            if let Some(presence) = hub.presence.as_ref().filter(|_| first && !memberships.arriving) {
+            if let Some(presence) = hub.presence.as_ref().filter(|_| first && !memberships.arriving)
+            {
                 presence.closed(member);
             }
             std::mem::take(&mut memberships.groups)

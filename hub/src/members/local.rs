@@ -80,13 +80,7 @@ impl Local {
         self.count(&tally);
     }
 
-    fn push_one(
-        &self,
-        member: &Member,
-        payload: Bytes,
-        mark: Mark,
-        tally: &mut Tally,
-    ) -> Pushed {
+    fn push_one(&self, member: &Member, payload: Bytes, mark: Mark, tally: &mut Tally) -> Pushed {
         let pushed = member.queue.push(payload, mark, &self.limits);
         match pushed {
             Pushed::Queued => tally.queued += 1,

@@ -8,10 +8,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{
-    Held, Mark,
-    passage::Passage,
-};
+use super::{Held, Mark, passage::Passage};
 use crate::{HubOptions, WhenSlow};
 
 /// Why the hub wants a connection closed.

@@ -27,9 +27,7 @@ pub(crate) use desk::{Asker, Desk, Errand, run};
 pub(crate) use presence::Gossip;
 pub(crate) use publish::Parcel;
 use publish::offer;
-pub(crate) use question::{
-    Outcome, Page, Question, put_body, put_text, take_body, take_text,
-};
+pub(crate) use question::{Outcome, Page, Question, put_body, put_text, take_body, take_text};
 use sinks::{Everyone, Node, Own};
 
 /// A hub's part of a backplane.

@@ -49,10 +49,7 @@ fn spoken(names: &[&'static str]) -> Protocols {
     protocols
 }
 
-fn read(
-    body: &Bytes,
-    protocols: &Protocols,
-) -> Result<(Head, Vec<Option<Bytes>>), Malformed> {
+fn read(body: &Bytes, protocols: &Protocols) -> Result<(Head, Vec<Option<Bytes>>), Malformed> {
     let mut message = Message::new(&[]);
     let head = body::decode(body.slice(1..), protocols, true, &mut message)?;
     Ok((head, (0..3).map(|slot| message.payload(slot).cloned()).collect()))

@@ -142,7 +142,8 @@ async fn nothing_is_lost_or_doubled_in_any_phase() {
     assert_eq!(sorted(come.clone()), sent);
     drop(left);
     // By one path each, they keep their order.
-    let by_user: Vec<Value> = come.into_iter().filter(|it| it.as_u64().unwrap() % 10 == 4).collect();
+    let by_user: Vec<Value> =
+        come.into_iter().filter(|it| it.as_u64().unwrap() % 10 == 4).collect();
     assert_eq!(by_user, sorted(by_user.clone()));
     assert_eq!(hubs[0].stats().connections, 0);
     assert_eq!(hubs[1].stats().connections, 1);

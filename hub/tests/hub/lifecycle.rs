@@ -20,7 +20,13 @@ use crate::{
 };
 
 fn opening(id: &ConnectionId, protocol: &'static str) -> Opening {
-    Opening { id: id.clone(), user: None, protocol: Plain::new(protocol), request: None, movable: false }
+    Opening {
+        id: id.clone(),
+        user: None,
+        protocol: Plain::new(protocol),
+        request: None,
+        movable: false,
+    }
 }
 
 async fn open(hub: &Hub) -> (Connection, Outbound) {

@@ -456,7 +456,8 @@ async fn extractors_of_a_front_end_see_what_it_keeps() {
     for port in [Some(80), None] {
         let request = port.map(|port| Arc::new(Address(port)) as _);
         let protocol = Plain::new("plain");
-        let opening = Opening { id: ConnectionId::random(), user: None, protocol, request, movable: false };
+        let opening =
+            Opening { id: ConnectionId::random(), user: None, protocol, request, movable: false };
         let (connection, _outbound) = hub.open(opening).await.unwrap();
         let reply = connection.call(Call::new("Port", vec![])).await.unwrap();
         let Reply::Value(returned) = reply else { panic!("a stream") };

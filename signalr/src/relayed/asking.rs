@@ -1,7 +1,7 @@
 //! The side of the node that a request has landed on.
 
 use axum::{body::Body, response::Response};
-use backplane_hub::{RelayError, Relayed};
+use backplane_hub::{NodeId, RelayError, Relayed};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 
@@ -111,8 +111,23 @@ impl Endpoint {
     }
 
     /// Asks the node that has the connection.
-    pub(super) async fn ask(&self, ticket: &Ticket, errand: Errand) -> Result<(Verdict, Relayed), Refusal> {
-        let via = self.owners.find(&ticket.id).unwrap_or(ticket.registrar);
+    pub(super) async fn ask(
+        &self,
+        ticket: &Ticket,
+        errand: Errand,
+    ) -> Result<(Verdict, Relayed), Refusal> {
+        self.ask_by(ticket, ticket.registrar, errand).await
+    }
+
+    /// The same, by way of this node where it is not known which one that is. By way of itself the
+    /// connection is looked for by its id.
+    pub(super) async fn ask_by(
+        &self,
+        ticket: &Ticket,
+        way: NodeId,
+        errand: Errand,
+    ) -> Result<(Verdict, Relayed), Refusal> {
+        let via = self.owners.find(&ticket.id).unwrap_or(way);
         let error = match self.hub.relay(&ticket.id, via, errand.encode()).await {
             Ok(relayed) => {
                 let Ok(verdict) = Verdict::decode(relayed.body().clone()) else {

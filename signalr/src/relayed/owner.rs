@@ -101,7 +101,12 @@ impl Relay for Owner {
 
 impl Owner {
     /// What a session is told that moves.
-    fn moves(&self, seat: Arc<Seat>, errand: Errand, from: NodeId) -> BoxFuture<'static, RelayAnswer> {
+    fn moves(
+        &self,
+        seat: Arc<Seat>,
+        errand: Errand,
+        from: NodeId,
+    ) -> BoxFuture<'static, RelayAnswer> {
         let piece = self.piece;
         Box::pin(async move {
             match errand {

@@ -1,6 +1,9 @@
 //! Taking a session over from the node that has it, whose client has come here.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use backplane_hub::{Opening, Ownership};
 use bytes::Bytes;
@@ -40,13 +43,12 @@ impl Endpoint {
         if !(ticket.stateful && self.reconnects()) {
             return self.take(ticket, Transport::WebSockets).await.map(Begun::Here);
         }
-        if self.knows(ticket) {
+        if self.is_first(ticket) {
             if let Some(ownership) = self.claim(ticket).await? {
                 return Ok(Begun::Here(ownership));
             }
             return self.take_over(ticket, standing, request).await.map(Begun::Taken);
         }
-        // Its registrar is gone, most likely, and would be waited for in vain.
         match self.take_over(ticket, standing, request).await {
             Err(Refusal::Unknown) => {
                 self.take(ticket, Transport::WebSockets).await.map(Begun::Here)
@@ -55,10 +57,15 @@ impl Endpoint {
         }
     }
 
-    /// Whether the registrar of a connection is known to live.
-    fn knows(&self, ticket: &Ticket) -> bool {
+    /// Whether this is the first socket of the connection, most likely. Where it is not, its registrar may
+    /// be gone by now, and would be waited for in vain.
+    fn is_first(&self, ticket: &Ticket) -> bool {
+        const AT_ONCE: Duration = Duration::from_secs(5);
+
         let registrar = ticket.registrar;
-        registrar == self.hub.node() || self.hub.backplane().members().borrow().contains(registrar)
+        ticket.age(SystemTime::now(), self.options.token_expiry) < AT_ONCE
+            && (registrar == self.hub.node()
+                || self.hub.backplane().members().borrow().contains(registrar))
     }
 
     /// Takes a session over. Once begun it goes on to its end, even if the client has gone by then.
@@ -87,7 +94,7 @@ impl Endpoint {
         request: Option<Arc<Kept>>,
     ) -> Result<Arc<Seat>, Refusal> {
         let options = &self.options;
-        let (codec, groups) = match self.ask(&ticket, Errand::Preview).await? {
+        let (codec, groups) = match self.ask_by(&ticket, self.hub.node(), Errand::Preview).await? {
             (Verdict::Preview { codec, groups }, relayed) => {
                 drop(relayed.into_body());
                 (codec, groups)
@@ -120,7 +127,7 @@ impl Endpoint {
         relayed.written().await.map_err(|error| self.not_taken(&error))?;
 
         self.owners.forget(&ticket.id);
-        let ownership = self.hub.take_ownership(&ticket.id, ticket.registrar).await;
+        let ownership = self.hub.take_ownership(&ticket.id, ticket.registrar);
         let seat: Arc<Seat> = Arc::default();
         let local = Local::WebSocket(Some(Arc::clone(&seat)));
         let registration = self.table.register(&ticket.id, local, standing.clone(), ownership);

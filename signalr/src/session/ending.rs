@@ -2,9 +2,7 @@ use std::{borrow::Cow, io};
 
 use backplane_hub::{End, HubError};
 
-use crate::{
-    codec::ParseError, message::Message, stateful::Ahead, texts, websocket::FrameError,
-};
+use crate::{codec::ParseError, message::Message, stateful::Ahead, texts, websocket::FrameError};
 
 /// Why a session ends.
 #[derive(Debug)]

@@ -88,7 +88,8 @@ async fn go_on(mut open: Open, registration: Option<Registration>, endpoint: &Ar
             Stop::LetGo => moving::let_go(&mut open, endpoint),
             Stop::HandOver(Departure { to, reply }) => {
                 if Box::pin(moving::hand_over(&mut open, &mut running, reply)).await {
-                    return Box::pin(moving::leave(open, running, registration, endpoint, to)).await;
+                    return Box::pin(moving::leave(open, running, registration, endpoint, to))
+                        .await;
                 }
             }
         }

@@ -320,7 +320,8 @@ impl Session<'_> {
             Some(Visit::Client(socket)) => self.comes_back(socket, now),
             Some(Visit::Preview(reply)) => {
                 // Whoever asked may have gone.
-                let _ = reply.send(Preview { codec: self.codec, groups: self.connection.preview() });
+                let _ =
+                    reply.send(Preview { codec: self.codec, groups: self.connection.preview() });
             }
             Some(Visit::Departure(departure)) => self.pause = Some(Stop::HandOver(departure)),
             Some(Visit::Drain) if !matches!(self.socket, Carrier::Away) => {

@@ -319,9 +319,6 @@ mod tests {
         assert_eq!(again.len(), 4);
         takes(&mut buffer, &sequence(1));
         takes(&mut buffer, &ack(2));
-        assert_eq!(
-            texts(buffer.resume(Codec::Json)),
-            ["{\"type\":9,\"sequenceId\":3}\u{1e}", "c"]
-        );
+        assert_eq!(texts(buffer.resume(Codec::Json)), ["{\"type\":9,\"sequenceId\":3}\u{1e}", "c"]);
     }
 }

@@ -144,7 +144,8 @@ impl Seat {
 
     /// Nobody is waited for any more.
     pub(crate) fn close(&self) {
-        let left = std::mem::replace(&mut *self.state(), State { closed: true, ..State::default() });
+        let left =
+            std::mem::replace(&mut *self.state(), State { closed: true, ..State::default() });
         drop(left);
     }
 

@@ -49,6 +49,12 @@ impl Ticket {
     pub(crate) fn check(&self, now: SystemTime) -> Result<(), TokenError> {
         if self.expires <= milliseconds(now) { Err(TokenError::Expired) } else { Ok(()) }
     }
+
+    /// For how long it has been there, where tokens are good for so long at first.
+    pub(crate) fn age(&self, now: SystemTime, expiry: Duration) -> Duration {
+        let left = Duration::from_millis(self.expires.saturating_sub(milliseconds(now)));
+        expiry.saturating_sub(left)
+    }
 }
 
 /// Why a token is not good. Clients are told one thing for all of them.
@@ -187,6 +193,9 @@ mod tests {
         assert!(!ticket.stateful);
         assert_eq!(ticket.check(NOW + LATER - Duration::from_millis(1)), Ok(()));
         assert_eq!(ticket.check(NOW + LATER), Err(TokenError::Expired));
+        assert_eq!(ticket.age(NOW, LATER), Duration::ZERO);
+        assert_eq!(ticket.age(NOW + LATER / 3, LATER), LATER / 3);
+        assert_eq!(ticket.age(NOW + 3 * LATER, LATER), LATER);
         assert!(token.len() < 160, "{}", token.len());
     }
 

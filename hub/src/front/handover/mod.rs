@@ -139,11 +139,7 @@ impl Hub {
     /// # Errors
     ///
     /// Those of [`HandoverError`].
-    pub async fn adopt(
-        &self,
-        opening: Opening,
-        preview: &Bytes,
-    ) -> Result<Adopted, HandoverError> {
+    pub async fn adopt(&self, opening: Opening, preview: &Bytes) -> Result<Adopted, HandoverError> {
         let groups = decode_groups(preview.clone()).map_err(|_| HandoverError::Unreadable)?;
         let opened = self.register(opening, true)?;
         let member = &opened.connection.member;
@@ -231,20 +227,21 @@ impl Arrivals {
 
 impl Hub {
     /// This node has a connection that another one had: its registrar, if it lives, is told.
-    ///
-    /// Cancelling it leaves open whether it was told; it then takes who looks for the connection
-    /// somewhat longer to find it.
-    pub async fn take_ownership(&self, id: &ConnectionId, registrar: NodeId) -> Ownership {
+    #[must_use]
+    pub fn take_ownership(&self, id: &ConnectionId, registrar: NodeId) -> Ownership {
         let hub = &self.0;
-        let ownership = Ownership::new(hub, id, registrar);
         if registrar == self.node() {
             hub.registrar.moved(id, (registrar, hub.local.asking.number()));
         } else if hub.routing.others().contains(&registrar) {
-            let moved = Question::Moved(id.as_str().into());
-            if let Err(silence) = hub.routing.ask(Whom::Node(registrar), moved).await {
-                tracing::debug!(%id, ?silence, "the connection's registrar was not told where it is");
-            }
+            let (hub, id) = (Arc::clone(hub), id.clone());
+            // One for each move; whoever looks for the connection meanwhile finds it by its id.
+            tokio::spawn(async move {
+                let moved = Question::Moved(id.as_str().into());
+                if let Err(silence) = hub.routing.ask(Whom::Node(registrar), moved).await {
+                    tracing::debug!(%id, ?silence, "a registrar was not told where a connection is");
+                }
+            });
         }
-        ownership
+        Ownership::new(hub, id, registrar)
     }
 }

@@ -211,9 +211,8 @@ async fn a_client_that_falls_silent_may_come_back() {
 
 #[tokio::test]
 async fn a_full_buffer_waits_for_the_client() {
-    let options = stateful()
-        .stateful_buffer(ByteSize::b(1000))
-        .keep_alive(Duration::from_millis(20));
+    let options =
+        stateful().stateful_buffer(ByteSize::b(1000)).keep_alive(Duration::from_millis(20));
     let server = Server::start(options).await;
     let mut client = Stateful::begin(&server).await;
     let text = "x".repeat(300);
