@@ -131,7 +131,7 @@ async fn nothing_is_lost_or_doubled_in_any_phase() {
     sent.extend(send_all(&hubs, &id, &mut numbers).await);
     let (new, mut outbound) = adopted.take_over(state).await.unwrap();
     sent.extend(send_all(&hubs, &id, &mut numbers).await);
-    let mut left: Left = connection.leave();
+    let left: Left = connection.leave();
     sent.extend(send_all(&hubs, &id, &mut numbers).await);
     // What the old node has heard meanwhile, the new one has heard too.
     let arrived = soon("what has arrived late", left.arrived(MOST)).await;
@@ -159,7 +159,7 @@ async fn what_only_the_old_node_hears_is_sent_on() {
     let (new, mut outbound) = adopted.take_over(state).await.unwrap();
     // A front end's own message, such as the answer of a call that still runs.
     connection.reply(Bytes::from_static(b"[0,0,[\"answer\"]]"));
-    let mut left = connection.leave();
+    let left = connection.leave();
     left.connection().reply(Bytes::from_static(b"[0,0,[\"late\"]]"));
     let arrived = left.arrived(1).await;
     new.arrivals().take(arrived).await.unwrap();

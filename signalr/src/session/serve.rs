@@ -317,7 +317,7 @@ impl Session<'_> {
             Some(Turn::Written) | None => {}
         }
         match wake.visit {
-            Some(Visit::Client(socket)) => self.comes_back(socket, now),
+            Some(Visit::Client(socket)) => self.comes_back(*socket, now),
             Some(Visit::Preview(reply)) => {
                 // Whoever asked may have gone.
                 let _ =

@@ -16,7 +16,7 @@ pub(crate) struct Seat(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     /// The newest socket of the client.
-    socket: Option<Socket>,
+    socket: Option<Box<Socket>>,
     preview: Option<oneshot::Sender<Preview>>,
     departure: Option<Departure>,
     drains: bool,
@@ -32,7 +32,7 @@ struct State {
 #[derive(Debug)]
 pub(crate) enum Visit {
     /// The client, by this socket.
-    Client(Socket),
+    Client(Box<Socket>),
     /// A node that prepares to take the session.
     Preview(oneshot::Sender<Preview>),
     /// A node that takes the session.
@@ -67,7 +67,7 @@ impl Seat {
     /// The client has come back by this socket, which takes the place of any other. Where the session has
     /// ended, it is let go.
     pub(crate) fn take(&self, socket: Socket) {
-        drop(self.come(|state| state.socket.replace(socket)));
+        drop(self.come(|state| state.socket.replace(Box::new(socket))));
     }
 
     /// What another node needs to prepare; `None` if the session is no more.

@@ -227,7 +227,6 @@ impl Arrivals {
 
 impl Hub {
     /// This node has a connection that another one had: its registrar, if it lives, is told.
-    #[must_use]
     pub fn take_ownership(&self, id: &ConnectionId, registrar: NodeId) -> Ownership {
         let hub = &self.0;
         if registrar == self.node() {

@@ -49,10 +49,6 @@ impl Stateful {
         self.client.as_mut().expect("it has a socket")
     }
 
-    pub(crate) const fn has_socket(&self) -> bool {
-        self.client.is_some()
-    }
-
     /// Sends a message, or keeps it for when there is a socket.
     pub(crate) async fn send(&mut self, message: Value) {
         if is_numbered(&message) {

@@ -111,7 +111,7 @@ async fn listen(mut client: Stateful, rotation: &Rotation, figures: &Figures) ->
             }
             _ => panic!("{message}"),
         }
-        if figures.messages.load(Ordering::Relaxed) % 50 == 0 && client.has_socket() {
+        if told[0].is_multiple_of(8) {
             client.acknowledge_all().await;
         }
     }
