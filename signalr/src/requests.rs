@@ -102,13 +102,13 @@ impl Endpoint {
         self.serves(transport)?;
         match self.local(&ticket) {
             Some(Local::Polled(connection)) if connection.transport() == transport => {
-                self.renew_if_fresher(&ticket.id, identity);
+                self.table.renew_if_fresher(&self.hub, &ticket.id, identity);
                 Ok(answer(connection.poll(self.options.poll_timeout).await))
             }
             Some(local) => Err(local.begun(transport)),
             None => {
                 let Some(ownership) = self.claim_polls(&ticket).await? else {
-                    return self.poll_elsewhere(&ticket).await;
+                    return self.poll_elsewhere(&ticket, identity).await;
                 };
                 self.begin(ticket.id, ownership, standing(identity), request, transport);
                 Ok((UNCACHED, OCTETS, ()).into_response())

@@ -12,7 +12,7 @@ use super::{
     piece,
 };
 use crate::{
-    Transport,
+    Identity, Transport,
     endpoint::Endpoint,
     polled::{Polled, PostError},
     refusal::Refusal,
@@ -52,8 +52,12 @@ impl Endpoint {
     /// Waits with the owner for something to tell the client.
     ///
     /// Cancelling it loses nothing: what was lent is for the next poll.
-    pub(crate) async fn poll_elsewhere(&self, ticket: &Ticket) -> Result<Response, Refusal> {
-        let (verdict, relayed) = self.ask(ticket, Errand::Poll).await?;
+    pub(crate) async fn poll_elsewhere(
+        &self,
+        ticket: &Ticket,
+        identity: Option<Identity>,
+    ) -> Result<Response, Refusal> {
+        let (verdict, relayed) = self.ask(ticket, Errand::Poll(identity)).await?;
         let (loan, size, piece) = match verdict {
             Verdict::Nothing => return Ok(answer(Polled::Nothing)),
             Verdict::Over => return Ok(answer(Polled::Over)),
@@ -96,6 +100,21 @@ impl Endpoint {
             (Verdict::Done, relayed) => {
                 drop(relayed.into_body());
                 self.owners.forget(&ticket.id);
+                Ok(())
+            }
+            _ => Err(self.unfit()),
+        }
+    }
+
+    /// Has the owner take these credentials in place of those that the connection has.
+    pub(crate) async fn renew_elsewhere(
+        &self,
+        ticket: &Ticket,
+        identity: Identity,
+    ) -> Result<(), Refusal> {
+        match self.ask(ticket, Errand::Renew(identity)).await? {
+            (Verdict::Done, relayed) => {
+                drop(relayed.into_body());
                 Ok(())
             }
             _ => Err(self.unfit()),

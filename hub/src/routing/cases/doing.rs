@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{Cases, Finished, Reply, Undo, Work};
 use crate::{
-    ClaimError, Completion, GroupError, Joined, RelayRequest,
+    ClaimError, Completion, GroupError, Hub, Joined, RelayRequest,
     front::Whereabouts,
     hub::Shared,
     members::{Member, Unanswered},
@@ -188,7 +188,7 @@ impl Cases {
     /// Has the front end serve a request.
     fn relay(
         &mut self,
-        hub: &Shared,
+        hub: &Arc<Shared>,
         asker: Asker,
         connection: &str,
         body: Bytes,
@@ -201,7 +201,12 @@ impl Cases {
             return Err(Outcome::Forgotten);
         }
         let held = body.len();
-        let request = RelayRequest { connection: connection.into(), from: node, body };
+        let request = RelayRequest {
+            hub: Hub(Arc::clone(hub)),
+            connection: connection.into(),
+            from: node,
+            body,
+        };
         let Ok(started) = hub.relays.start(&request) else { return Err(panicked()) };
         let Some(serving) = started else {
             return Err(match hub.registrar.whereabouts(connection) {
