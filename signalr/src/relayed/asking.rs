@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 
 use super::{
-    POST_PIECE,
+    POLL_PIECE, POST_PIECE,
     letter::{Errand, Reason, Verdict},
     noted::Noted,
     piece,
@@ -49,7 +49,8 @@ impl Endpoint {
         }
     }
 
-    /// Waits with the owner for something to tell the client.
+    /// Waits with the owner for something to tell the client. It takes the credentials of the request if
+    /// they are fresher than what it has, and can travel at once.
     ///
     /// Cancelling it loses nothing: what was lent is for the next poll.
     pub(crate) async fn poll_elsewhere(
@@ -57,7 +58,12 @@ impl Endpoint {
         ticket: &Ticket,
         identity: Option<Identity>,
     ) -> Result<Response, Refusal> {
-        let (verdict, relayed) = self.ask(ticket, Errand::Poll(identity)).await?;
+        let mut errand = Errand::Poll(identity);
+        if errand.encode().len() > piece(&self.hub, POLL_PIECE) {
+            tracing::debug!(hub = self.hub.name(), "credentials too large for the backplane");
+            errand = Errand::Poll(None);
+        }
+        let (verdict, relayed) = self.ask(ticket, errand).await?;
         let (loan, size, piece) = match verdict {
             Verdict::Nothing => return Ok(answer(Polled::Nothing)),
             Verdict::Over => return Ok(answer(Polled::Over)),

@@ -1,7 +1,8 @@
 //! New credentials for connections that are open.
 
-use backplane_hub::Policy;
-use backplane_signalr::Options;
+use backplane_hub::{Claims, Policy};
+use backplane_signalr::{Options, Rejection};
+use http::request::Parts;
 use serde_json::{Value, json};
 
 use crate::{
@@ -295,6 +296,28 @@ async fn any_node_takes_them() {
     let answer = refresh(&nodes[0], &id, &after).await;
     refused(&answer, "503 Service Unavailable", "connection_unavailable");
     assert_eq!(client.invoke("Secret", json!([])).await, json!({"error": UNAUTHORIZED}));
+}
+
+#[tokio::test]
+async fn credentials_that_cannot_travel_do_no_harm() {
+    let large = |request: &Parts| {
+        let mut identity = by_query(request)?;
+        if let Some(identity) = identity.as_mut().filter(|it| it.expires_at.is_some()) {
+            let claims = Claims::from_iter([("photo", "x".repeat(1 << 24))]);
+            identity.user = identity.user.clone().with_claims(claims);
+        }
+        Ok::<_, Rejection>(identity)
+    };
+    let options = || shared().authenticate(large).authentication_refresh(true);
+    let (_medium, nodes) = cluster(3, options).await;
+    let mut client = Roamer::connect_with(&nodes, "&user=ann").await;
+    client.path = format!("{}{}", client.path, until(HOUR));
+    client.works().await;
+    let token = token(&client.path).to_owned();
+    let query = format!("&user=ann{}", until(HOUR));
+    let answer = refresh(&nodes[0], &token, &query).await;
+    refused(&answer, "503 Service Unavailable", "connection_unavailable");
+    assert_eq!(refresh(&nodes[1], &token, &query).await.status, "200 OK");
 }
 
 #[tokio::test]
