@@ -89,9 +89,9 @@ impl Options {
     }
 
     /// Lets clients bring new credentials for a connection that is open: by `POST refresh` with the
-    /// connection's token as `id`. Whatever its transport, policies and methods see the new claims from
-    /// then on, and it expires with the new credentials. Their user must be the same. Clients are told
-    /// with their tokens how long their credentials are good. Default off.
+    /// connection's token as `id`, on any node. Whatever its transport, policies and methods see the new
+    /// claims from then on, and it expires with the new credentials. Their user must be the same. Clients
+    /// are told with their tokens how long their credentials are good. Default off.
     ///
     /// Clients that poll need no such request: credentials of a poll that expire later than those that
     /// there are take their place in any case.

@@ -6,7 +6,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use backplane_hub::RefreshError;
+use backplane_hub::{Hub, RefreshError};
 use http::{HeaderValue, Method, StatusCode, header::CONTENT_TYPE, request::Parts};
 use serde::Serialize;
 
@@ -14,7 +14,8 @@ use crate::{
     Identity, Rejection,
     endpoint::{self, Endpoint},
     query::Query,
-    refusal::plain,
+    refusal::{Refusal, plain},
+    table::Table,
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -26,8 +27,10 @@ enum Refused {
     Disabled,
     /// No connection is named.
     NoToken,
-    /// There is no such connection here, or it is somebody else's, or its token is no secret.
+    /// There is no such connection, or it is somebody else's, or its token is no secret.
     NotFound,
+    /// The node that has it cannot be asked now.
+    Unavailable,
     /// Nobody has told who they are.
     Anonymous,
     /// Whoever it is may not connect.
@@ -60,24 +63,55 @@ impl Endpoint {
             return Err(Refused::NotFound);
         }
         let identity = identity.ok_or(Refused::Anonymous)?;
-        let standing = self.table.standing(&ticket.id).ok_or(Refused::NotFound)?;
-        standing.renew(&self.hub, &ticket.id, identity.clone()).map_err(|error| {
-            tracing::debug!(hub = self.hub.name(), %error, "refused to refresh a connection");
-            match error {
-                RefreshError::Unauthorized(_) => Refused::Rejected(Rejection::forbidden()),
-                _ => Refused::NotFound,
-            }
-        })?;
+        if self.local(&ticket).is_some() {
+            self.table.renew(&self.hub, &ticket.id, identity.clone())?;
+        } else {
+            self.renew_elsewhere(&ticket, identity.clone()).await?;
+        }
         Ok(identity)
+    }
+}
+
+impl Table {
+    /// Takes these credentials in place of those of a connection of this node.
+    pub(crate) fn renew(
+        &self,
+        hub: &Hub,
+        connection: &str,
+        identity: Identity,
+    ) -> Result<(), RefreshError> {
+        let standing = self.standing(connection).ok_or(RefreshError::Unknown)?;
+        standing.renew(hub, connection, identity).inspect_err(|error| {
+            tracing::debug!(hub = hub.name(), %error, "refused to refresh a connection");
+        })
     }
 
     /// Takes the credentials of a request on the way, which others may have overtaken.
-    pub(crate) fn renew_if_fresher(&self, connection: &str, identity: Option<Identity>) {
-        let standing = self.table.standing(connection);
+    pub(crate) fn renew_if_fresher(&self, hub: &Hub, connection: &str, identity: Option<Identity>) {
+        let standing = self.standing(connection);
         if let (Some(standing), Some(identity)) = (standing, identity)
-            && let Err(error) = standing.renew_if_fresher(&self.hub, connection, identity)
+            && let Err(error) = standing.renew_if_fresher(hub, connection, identity)
         {
-            tracing::debug!(hub = self.hub.name(), %error, "a connection keeps its credentials");
+            tracing::debug!(hub = hub.name(), %error, "a connection keeps its credentials");
+        }
+    }
+}
+
+impl From<RefreshError> for Refused {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Unauthorized(_) => Self::Rejected(Rejection::forbidden()),
+            _ => Self::NotFound,
+        }
+    }
+}
+
+impl From<Refusal> for Refused {
+    /// Of the node that has the connection.
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unavailable => Self::Unavailable,
+            _ => Self::NotFound,
         }
     }
 }
@@ -101,6 +135,7 @@ impl IntoResponse for Refused {
             Self::Disabled => (StatusCode::NOT_FOUND.into_response(), "refresh_disabled"),
             Self::NoToken => (StatusCode::BAD_REQUEST.into_response(), "missing_connection_token"),
             Self::NotFound => (StatusCode::NOT_FOUND.into_response(), "connection_not_found"),
+            Self::Unavailable => (Refusal::Unavailable.into_response(), "connection_unavailable"),
             Self::Anonymous => (Rejection::unauthenticated().into_response(), "invalid_token"),
             Self::Rejected(rejection) => {
                 let response = rejection.into_response();

@@ -69,7 +69,7 @@ impl Endpoint {
             && let Some(local) = self.local(ticket)
             && let Some(seat) = local.seat().cloned()
         {
-            self.renew_if_fresher(&ticket.id, identity);
+            self.table.renew_if_fresher(&self.hub, &ticket.id, identity);
             return Ok(upgrade.accept(async move |socket| seat.take(socket)));
         }
         let standing = standing(identity);
@@ -109,10 +109,11 @@ impl Endpoint {
         Ok((EVENTS, Body::from_stream(Events::new(connection))).into_response())
     }
 
-    /// Begins a connection of long polling, or waits for something to tell the client.
+    /// Begins a connection of long polling, or waits for something to tell the client. Before it waits it
+    /// lets the request go, which is as large as the client likes.
     pub(crate) async fn poll(
         self: Arc<Self>,
-        request: &Parts,
+        request: Parts,
         token: Option<&str>,
         identity: Option<Identity>,
     ) -> Result<Response, Refusal> {
@@ -121,15 +122,17 @@ impl Endpoint {
         self.serves(transport)?;
         match self.local(&ticket) {
             Some(Local::Polled(connection)) if connection.transport() == transport => {
-                self.renew_if_fresher(&ticket.id, identity);
+                self.table.renew_if_fresher(&self.hub, &ticket.id, identity);
+                drop(request);
                 Ok(answer(connection.poll(self.options.poll_timeout).await))
             }
             Some(local) => Err(local.begun(transport)),
             None => {
-                let Some(ownership) = self.claim_polls(&ticket).await? else {
-                    return self.poll_elsewhere(&ticket).await;
+                let Some(ownership) = Box::pin(self.claim_polls(&ticket)).await? else {
+                    drop(request);
+                    return Box::pin(self.poll_elsewhere(&ticket, identity)).await;
                 };
-                self.begin(ticket.id, ownership, standing(identity), request, transport);
+                self.begin(ticket.id, ownership, standing(identity), &request, transport);
                 Ok((UNCACHED, OCTETS, ()).into_response())
             }
         }

@@ -92,14 +92,17 @@ async fn connect(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) 
     };
     let query = Query::of(&parts.uri);
     let id = query.get("id").filter(|id| !id.is_empty());
+    // A poll waits for long, so that it is not to be as large as what any of the others needs.
     let answered = match parts.method {
         Method::GET if accepts_events(&parts.headers) => {
-            endpoint.events(&parts, id, identity).await
+            Box::pin(endpoint.events(&parts, id, identity)).await
         }
-        Method::GET if Upgrade::is_wanted(&parts) => endpoint.websocket(parts, id, identity).await,
-        Method::GET => endpoint.poll(&parts, id, identity).await,
-        Method::POST => endpoint.post(&parts, id, identity, body).await,
-        Method::DELETE => endpoint.delete(id, user(&identity)).await,
+        Method::GET if Upgrade::is_wanted(&parts) => {
+            Box::pin(endpoint.websocket(parts, id, identity)).await
+        }
+        Method::GET => endpoint.poll(parts, id, identity).await,
+        Method::POST => Box::pin(endpoint.post(&parts, id, identity, body)).await,
+        Method::DELETE => Box::pin(endpoint.delete(id, user(&identity))).await,
         _ => Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "")),
     };
     answered.unwrap_or_else(IntoResponse::into_response)

@@ -73,8 +73,33 @@ async function useHub({ site, path, transport, protocol, token, withCredentials 
   return found;
 }
 
-test('a page of another origin', { timeout: 180_000 }, async (t) => {
-  const site = await startFunctional(t);
+/** In the page: what a web worker is answered, which loads the client from the server. */
+function useWorker(site) {
+  const source = `
+    importScripts('${site}/lib/signalr-webworker/signalr.js');
+    (async () => {
+      const connection = new signalR.HubConnectionBuilder()
+        .withUrl('${site}/testhub')
+        .configureLogging(signalR.LogLevel.None)
+        .build();
+      await connection.start();
+      postMessage(await connection.invoke('Echo', 'from a worker'));
+      await connection.stop();
+    })().catch((error) => postMessage(String(error)));`;
+  const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }));
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(url);
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = ({ message }) => reject(new Error(message));
+  });
+}
+
+for (const nodes of ['1', '2']) {
+  test(`a page of another origin, nodes: ${nodes}`, { timeout: 180_000 }, (t) => pageOfAnotherOrigin(t, nodes));
+}
+
+async function pageOfAnotherOrigin(t, nodes) {
+  const site = await startFunctional(t, '--nodes', nodes);
   const origin = await servePage(t);
   const browser = await launchBrowser();
   t.after(() => browser.close());
@@ -114,4 +139,12 @@ test('a page of another origin', { timeout: 180_000 }, async (t) => {
       await context.close();
     });
   }
-});
+
+  await t.test('a web worker', async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await page.goto(origin);
+    assert.equal(await page.evaluate(useWorker, site), 'from a worker');
+    await context.close();
+  });
+}

@@ -19,12 +19,10 @@ async function runs(site, transport) {
   assert.match(stdout, /^done$/m);
 }
 
-for (const transport of TRANSPORTS) {
-  test(`signalrcore over ${transport}`, { timeout: 120_000 }, async (t) => {
-    await runs(await startFunctional(t), transport);
-  });
+for (const nodes of ['1', '2']) {
+  for (const transport of TRANSPORTS) {
+    test(`signalrcore over ${transport}, nodes: ${nodes}`, { timeout: 120_000 }, async (t) => {
+      await runs(await startFunctional(t, '--nodes', nodes), transport);
+    });
+  }
 }
-
-test('signalrcore over WebSockets, on two nodes', { timeout: 120_000 }, async (t) => {
-  await runs(await startFunctional(t, '--nodes', '2'), 'WebSockets');
-});

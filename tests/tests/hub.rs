@@ -2,13 +2,13 @@
 //! transport and layer, each with a medium of its own.
 #![expect(clippy::unwrap_used, reason = "a scenario fails by panicking")]
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Instant};
 
-use backplane_core::PublisherOutage;
-use backplane_hub::{Backplane, Link, Sent};
+use backplane_core::{NodeOptions, PublisherOutage};
+use backplane_hub::{Backplane, Hub, InvokeError, Link, Members, Sent};
 use backplane_tests::{
     faults::Transport,
-    hub::{self, Client, HubFixture, soon, two_hubs},
+    hub::{self, Client, HubFixture, HubProcess, Plain, soon, two_hubs},
     kit::{Fixture, Layer, Setup},
 };
 use futures_util::future::{BoxFuture, join_all};
@@ -106,10 +106,14 @@ const SCENARIOS: &[Scenario] = scenarios![
     hub::hubs_do_not_hear_each_other,
     faults::what_was_joined_survives_an_outage,
     faults::who_connects_during_an_outage_is_reached_after_it,
+    killed::a_call_fails_as_soon_as_the_node_of_its_client_counts_as_dead,
     storm::ten_thousand_joins_take_few_round_trips,
 ];
 
 fn main() -> ExitCode {
+    if let Some(code) = hub::serve_hub() {
+        return code;
+    }
     let mut arguments = Arguments::from_args();
     // Each starts a broker: more at once would only make each slower.
     arguments.test_threads.get_or_insert(2);
@@ -188,6 +192,94 @@ mod faults {
         }
         told.sort();
         told
+    }
+}
+
+mod killed {
+    use super::*;
+
+    /// A node with a client: in a process of its own, where the medium reaches any.
+    enum Victim {
+        Process(Box<HubProcess>),
+        Here { node: String, client: Box<Client> },
+    }
+
+    impl Victim {
+        async fn start(hubs: &Hubs, hub: &str) -> Self {
+            let Ok(url) = hubs.medium.url(&[]) else {
+                let backplane = node(&*hubs.medium, hubs.layer).await;
+                let hub = Hub::builder(hub).backplane(backplane).build().unwrap();
+                hub.speak(Plain::new("plain"));
+                let client = Box::new(Client::open(&hub).await);
+                return Self::Here { node: hub.node().to_string(), client };
+            };
+            let url = match hubs.layer {
+                Layer::Bare => {
+                    format!("{url}{}repair=off", if url.contains('?') { '&' } else { '?' })
+                }
+                _ => url,
+            };
+            Self::Process(Box::new(HubProcess::start(&url, hub).await))
+        }
+
+        fn node(&self) -> &str {
+            match self {
+                Self::Process(process) => &process.node,
+                Self::Here { node, .. } => node,
+            }
+        }
+
+        fn client(&self) -> &str {
+            match self {
+                Self::Process(process) => &process.client,
+                Self::Here { client, .. } => &client.id,
+            }
+        }
+
+        async fn told(&mut self) -> String {
+            match self {
+                Self::Process(process) => process.told().await,
+                Self::Here { client, .. } => client.next().await.unwrap().target,
+            }
+        }
+
+        /// Without a word to anybody.
+        async fn kill(self) {
+            if let Self::Process(process) = self {
+                process.kill().await;
+            }
+        }
+    }
+
+    pub(super) async fn a_call_fails_as_soon_as_the_node_of_its_client_counts_as_dead(hubs: &Hubs) {
+        let (one, _) = two_hubs(hubs);
+        let mut victim = Victim::start(hubs, one.name()).await;
+        let (node, client) = (victim.node().to_owned(), victim.client().to_owned());
+        let mut members = hubs.nodes[0].members();
+        let is_known =
+            |members: &Members| members.nodes.iter().any(|it| it.node.to_string() == node);
+        soon("the node is known", members.wait_for(|it| is_known(it))).await.unwrap();
+        let calling = tokio::spawn(one.clients().connection(&client).invoke::<u32>("Result", ()));
+        assert_eq!(victim.told().await, "Result");
+        let killed = Instant::now();
+        victim.kill().await;
+        soon("its death", members.wait_for(|it| !is_known(it))).await.unwrap();
+        let dead = killed.elapsed();
+        // Whoever is asked for a connection that nobody has answers within a second: this is sooner.
+        let fence = one.clients().connection("1234").invoke::<u32>("Result", ());
+        let failed = tokio::select! {
+            biased;
+            failed = calling => failed.unwrap().unwrap_err(),
+            _ = fence => panic!("the call goes on, and its node is dead"),
+        };
+        assert!(matches!(failed, InvokeError::NodeGone { .. }), "{failed:?}");
+        println!(
+            "killed over {}: dead after {dead:.2?}, its call failed after {:.2?}; a silent node \
+             counts as dead after {:?}",
+            hubs.medium.name(),
+            killed.elapsed(),
+            NodeOptions::default().dead_after
+        );
     }
 }
 

@@ -84,15 +84,22 @@ async fn a_node_that_is_gone_is_passed_over() {
 
 #[tokio::test]
 async fn without_nodes_it_says_so() {
-    let mut door = door(vec![nobody().await]).await;
+    let mut door = door(vec![nobody().await, nobody().await]).await;
     let (status, body) = ask(&mut door).await;
     assert_eq!(status, "502");
     assert!(body.starts_with("no node answers: "), "{body}");
 }
 
 #[tokio::test]
+async fn a_single_node_needs_no_door() {
+    let node = node("a").await;
+    let open = front_door::open(ANYWHERE.parse().unwrap(), vec![node]).await.unwrap();
+    assert_eq!(open, node);
+}
+
+#[tokio::test]
 async fn what_becomes_another_protocol_goes_through_both_ways() {
-    let mut door = door(vec![node("a").await]).await;
+    let mut door = door(vec![node("a").await, nobody().await]).await;
     let wish = "GET / HTTP/1.1\r\nhost: door\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
     door.write_all(wish.as_bytes()).await.unwrap();
     assert!(header(&mut door).await.starts_with("HTTP/1.1 101 "));

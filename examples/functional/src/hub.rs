@@ -1,4 +1,4 @@
-//! The hubs: one with all that a client can do, and one for those who are logged in.
+//! The hubs: one with all that a client can do, one for those who are logged in, and one for nobody.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -45,6 +45,20 @@ pub(crate) fn authorized(backplane: Arc<dyn Backplane>) -> Result<Hub, BuildErro
         .backplane(backplane)
         .authorize(Policy::authenticated())
         .method("Echo", echo)
+        .build()
+}
+
+/// One that nobody can be connected to: the original cannot make it, as it wants what nobody provides.
+pub(crate) fn uncreatable(backplane: Arc<dyn Backplane>) -> Result<Hub, BuildError> {
+    Hub::builder("UncreatableHub")
+        .backplane(backplane)
+        .on_connected(async || -> Result<(), HubError> {
+            Err(HubError::named(
+                EXCEPTION,
+                "Unable to resolve service for type 'System.Object' while attempting to activate \
+                 'FunctionalTests.UncreatableHub'.",
+            ))
+        })
         .build()
 }
 

@@ -8,6 +8,7 @@
 //!
 //! With more than one node a front door hands each request to the next of them, whoever it comes from.
 
+mod cookies;
 mod cors;
 mod echo;
 mod hub;
@@ -60,23 +61,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     let mut nodes = Vec::new();
     for number in 1..=arguments.nodes {
-        let address = address(&arguments, number)?;
+        let address = front_door::place(arguments.listen, arguments.nodes, number)?;
         nodes.push(node::start(address, &arguments.backplane, &secrets, &redirects).await?);
     }
-    let open = match nodes[..] {
-        [single] => single,
-        _ => front_door::open(arguments.listen, nodes).await?,
-    };
+    let open = front_door::open(arguments.listen, nodes).await?;
     println!("listens on http://{open}");
     tokio::signal::ctrl_c().await?;
     Ok(())
-}
-
-fn address(arguments: &Arguments, number: u16) -> Result<SocketAddr, String> {
-    let mut address = arguments.listen;
-    if arguments.nodes > 1 && address.port() != 0 {
-        let port = address.port().checked_add(number);
-        address.set_port(port.ok_or("--listen leaves no ports above it for the nodes")?);
-    }
-    Ok(address)
 }

@@ -5,13 +5,12 @@ use std::{error::Error, net::SocketAddr, sync::Arc};
 use axum::{
     Router,
     middleware::{from_fn, map_request},
-    serve::ListenerExt,
 };
 use backplane_hub::connect;
 use backplane_signalr::{Options, Transport, raw_router, router};
 
 use crate::{
-    cors, echo, hub,
+    cookies, cors, echo, hub,
     pages::{self, Redirects, Site},
     path,
     secrets::Secrets,
@@ -26,7 +25,8 @@ pub(crate) async fn start(
 ) -> Result<SocketAddr, Box<dyn Error>> {
     let backplane = connect(backplane).await?;
     let test = hub::test(Arc::clone(&backplane))?;
-    let authorized = hub::authorized(backplane)?;
+    let authorized = hub::authorized(Arc::clone(&backplane))?;
+    let uncreatable = hub::uncreatable(backplane)?;
     let options = || Options::new().detailed_errors(true).token_keys(secrets.token_keys().clone());
     let without_websockets =
         options().transports([Transport::ServerSentEvents, Transport::LongPolling]);
@@ -36,26 +36,15 @@ pub(crate) async fn start(
         .nest("/testhub", router(&test, options()))
         .nest("/testhub-nowebsockets", router(&test, without_websockets))
         .nest("/authorizedhub", router(&authorized, logged_in))
+        .nest("/uncreatable", router(&uncreatable, options()))
         .nest("/echo", raw_router(&test, options(), echo::echo))
         .merge(pages::router(site))
-        .layer(from_fn(pages::set_cookies));
+        .layer(from_fn(cookies::set));
     // Around the routes and not between them: a path is lowered before its route is looked for.
     let app = Router::new()
         .fallback_service(app)
         .layer(map_request(path::without_case))
         .layer(from_fn(cors::allow_all));
 
-    let listener = front_door::listen(address).await?;
-    let bound = listener.local_addr()?;
-    let listener = listener.tap_io(|socket| {
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "a connection without TCP_NODELAY");
-        }
-    });
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, app).await {
-            tracing::error!(%error, "the node stopped serving");
-        }
-    });
-    Ok(bound)
+    Ok(front_door::serve(address, app).await?)
 }

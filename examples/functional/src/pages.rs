@@ -7,9 +7,8 @@ use std::sync::{
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, Request, State},
-    http::{HeaderValue, StatusCode, Uri, header},
-    middleware::Next,
+    extract::{Path, Query, State},
+    http::{StatusCode, Uri, header::CONTENT_TYPE},
     response::{IntoResponse, Redirect, Response},
     routing::{any, get},
 };
@@ -35,6 +34,7 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/generatejwttoken", get(login))
         .route("/clientresult/{connection}", get(client_result))
         .route("/deployment", get(deployment))
+        .route("/lib/signalr-webworker/signalr.js", get(worker_client))
         .route("/redirect", any(elsewhere))
         .route("/redirect/{*rest}", any(elsewhere))
         .route("/echoredirect", any(to_echo))
@@ -72,6 +72,21 @@ async fn deployment(State(site): State<Site>) -> Json<Deployment> {
     Json(Deployment { node: site.hub.node().to_string() })
 }
 
+/// The package folder of the real-client tests, which pins the version of the client.
+const PACKAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients/node_modules");
+
+/// The official client as web workers load it, where it was fetched.
+async fn worker_client() -> Response {
+    let client = format!("{PACKAGES}/@microsoft/signalr/dist/webworker/signalr.js");
+    match tokio::fs::read(client).await {
+        Ok(client) => ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], client).into_response(),
+        Err(error) => {
+            tracing::warn!(%error, "no client for web workers: run tests/fetch");
+            (StatusCode::NOT_FOUND, "run tests/fetch").into_response()
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Elsewhere {
     #[serde(rename = "baseUrl")]
@@ -99,23 +114,4 @@ async fn to_echo(uri: Uri) -> Response {
 
 async fn refused() -> (StatusCode, &'static str) {
     (StatusCode::BAD_REQUEST, "Some response from server")
-}
-
-/// The last one has expired before it comes.
-const COOKIES: [&str; 3] = [
-    "testCookie=testValue; path=/",
-    "testCookie2=testValue2; path=/",
-    "expiredCookie=doesntmatter; expires=Thu, 01 Jan 1970 00:00:00 GMT; path=/",
-];
-
-/// Sets cookies, which clients are to send with all that follows their negotiation.
-pub(crate) async fn set_cookies(request: Request, next: Next) -> Response {
-    let sets = request.uri().path().contains("/negotiate");
-    let mut response = next.run(request).await;
-    if sets {
-        for cookie in COOKIES {
-            response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(cookie));
-        }
-    }
-    response
 }

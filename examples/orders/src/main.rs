@@ -72,32 +72,24 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     let mut nodes = Vec::new();
     for number in 1..=arguments.nodes {
-        let (name, address) = place(&arguments, number)?;
+        let name = name(&arguments, number)?;
+        let address = front_door::place(arguments.listen, arguments.nodes, number)?;
         let bound =
             node::start(&name, address, &arguments.backplane, &login, arguments.step).await?;
         println!("{name} listens on http://{bound}");
         nodes.push(bound);
     }
-    let open = match nodes[..] {
-        [single] => single,
-        _ => front_door::open(arguments.listen, nodes).await?,
-    };
+    let open = front_door::open(arguments.listen, nodes).await?;
     println!("\nOpen http://{open} in two browsers (or windows) and order something.");
     tokio::signal::ctrl_c().await?;
     Ok(())
 }
 
-/// The name and the address of a node.
-fn place(arguments: &Arguments, number: u16) -> Result<(String, SocketAddr), String> {
-    let name = match &arguments.node_name {
-        Some(name) if arguments.nodes == 1 => name.clone(),
-        Some(_) => return Err("--node-name goes with --nodes 1: one name for one node".to_owned()),
-        None => format!("node-{number}"),
-    };
-    let mut address = arguments.listen;
-    if arguments.nodes > 1 && address.port() != 0 {
-        let port = address.port().checked_add(number);
-        address.set_port(port.ok_or("--listen leaves no ports above it for the nodes")?);
+/// The name of a node.
+fn name(arguments: &Arguments, number: u16) -> Result<String, &'static str> {
+    match &arguments.node_name {
+        Some(name) if arguments.nodes == 1 => Ok(name.clone()),
+        Some(_) => Err("--node-name goes with --nodes 1: one name for one node"),
+        None => Ok(format!("node-{number}")),
     }
-    Ok((name, address))
 }

@@ -8,7 +8,6 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
-    serve::ListenerExt,
 };
 use backplane_hub::connect;
 use backplane_signalr::{Options, health_router};
@@ -50,20 +49,8 @@ pub(crate) async fn start(
         .nest("/hubs/orders", backplane_signalr::router(&orders, options))
         .merge(page::router());
 
-    let listener = front_door::listen(address).await?;
-    let bound = listener.local_addr()?;
-    // A notification is small, and nobody should wait for it to have company.
-    let listener = listener.tap_io(|socket| {
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "a connection without TCP_NODELAY");
-        }
-    });
+    let bound = front_door::serve(address, app).await?;
     tokio::spawn(work.run(orders));
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, app).await {
-            tracing::error!(%error, "the node stopped serving");
-        }
-    });
     Ok(bound)
 }
 

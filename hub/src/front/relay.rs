@@ -37,6 +37,8 @@ pub trait Relay: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RelayRequest {
+    /// The hub, for as long as the request is served.
+    pub hub: Hub,
     /// The connection that it is for.
     pub connection: Box<str>,
     /// Where it has landed.

@@ -27,10 +27,13 @@ mod targets;
 mod uploads;
 mod user_groups;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use backplane_core::NodeOptions;
-use backplane_hub::{Backplane, Hub, Link};
+use backplane_core::{
+    Node, NodeOptions,
+    chaos::{Chaos, ChaosHandle, ChaosOptions},
+};
+use backplane_hub::{Backplane, Hub, HubOptions, Link};
 use backplane_memory::Medium;
 use backplane_tests::{
     hub as scenarios,
@@ -103,6 +106,27 @@ impl HubFixture for Nodes {
     fn backplane(&self, node: usize) -> Arc<dyn Backplane> {
         Arc::clone(&self.0[node])
     }
+}
+
+/// Hubs on three nodes, over links that lose, double, reorder and delay, and what counts that.
+async fn over_bad_links(seed: u64) -> (ChaosHandle, Vec<Hub>) {
+    let medium = Medium::new();
+    let switch = ChaosHandle::new();
+    let mut hubs = Vec::new();
+    for number in 0..3 {
+        let mut chaos = ChaosOptions::one_in_ten(seed + number);
+        // A question that is lost four times over is rightly given up.
+        chaos.drop = 0.02;
+        let wire = Chaos::new(medium.wire(), chaos).unwrap().switched_by(&switch);
+        let node: Arc<dyn Backplane> = Arc::new(Node::start(wire, NodeOptions::default()));
+        soon("the link", async { drop(node.link().wait_for(Link::is_up).await) }).await;
+        let mut options = HubOptions::default();
+        options.answer_within = Duration::from_secs(8);
+        let hub = Hub::builder("chaos").backplane(node).options(options).build().unwrap();
+        hub.speak(Plain::new("plain"));
+        hubs.push(hub);
+    }
+    (switch, hubs)
 }
 
 /// A hub alone on a medium of its own.

@@ -6,20 +6,16 @@ use std::{
     time::Duration,
 };
 
-use backplane_core::{
-    Node, NodeOptions, Topic,
-    chaos::{Chaos, ChaosHandle, ChaosOptions},
-};
+use backplane_core::Topic;
 use backplane_hub::{
-    Backplane, ClaimError, ConnectionId, Hub, HubOptions, NodeId, Relay, RelayAnswer, RelayError,
-    RelayRequest,
+    Backplane, ClaimError, ConnectionId, Hub, NodeId, Relay, RelayAnswer, RelayError, RelayRequest,
 };
 use bytes::{BufMut, Bytes};
 use futures_util::future::{BoxFuture, join_all};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
-    Memory,
+    Memory, over_bad_links,
     questions::{CANCEL, RESULT, Stranger, short_lives},
     scenarios::{Client, Plain, soon, until},
     seed,
@@ -52,6 +48,13 @@ impl Front {
 
     fn has(&self, id: &ConnectionId) {
         self.connections.lock().unwrap().push(id.clone());
+    }
+
+    /// A connection that it has.
+    fn one(&self) -> ConnectionId {
+        let id = ConnectionId::random();
+        self.has(&id);
+        id
     }
 
     fn served(&self) -> Vec<Bytes> {
@@ -106,6 +109,21 @@ async fn relay(hub: &Hub, id: &ConnectionId, via: NodeId, body: &str) -> Result<
     let bytes = answer.body().clone();
     soon("the note", answer.written()).await?;
     Ok(bytes)
+}
+
+/// A request that waits for ever at the node that serves it.
+async fn waits(
+    hub: &Hub,
+    id: &ConnectionId,
+    via: NodeId,
+    front: &Front,
+) -> JoinHandle<Result<(), RelayError>> {
+    let (hub, id) = (hub.clone(), id.clone());
+    let waiting = tokio::spawn(async move {
+        hub.relay(&id, via, Bytes::from_static(b"for ever")).await.map(drop)
+    });
+    until("it is served", || front.served().len() == 1).await;
+    waiting
 }
 
 #[tokio::test]
@@ -180,19 +198,14 @@ async fn a_connection_ends_with_its_node() {
     let node = owner.node();
     let third = Hub::builder(one.name()).backplane(Arc::clone(&owner)).build().unwrap();
     let (front, _settled) = Front::on(&third);
-    let id = ConnectionId::random();
-    front.has(&id);
+    let id = front.one();
     one.announce(&id, MINUTE);
     let owned = soon("a claim", third.claim(&id, one.node())).await.unwrap();
     for hub in [&one, &two] {
         let mut members = hub.backplane().members();
         soon("the owner", members.wait_for(|members| members.contains(node))).await.unwrap();
     }
-    let waiting = tokio::spawn({
-        let (two, id, via) = (two.clone(), id.clone(), one.node());
-        async move { two.relay(&id, via, Bytes::from_static(b"for ever")).await.map(drop) }
-    });
-    until("it is served", || front.served().len() == 1).await;
+    let waiting = waits(&two, &id, one.node(), &front).await;
     // As a process that is killed: it says nothing any more.
     let killed = tokio::time::Instant::now();
     drop((owned, third, owner));
@@ -211,8 +224,7 @@ async fn a_poll_may_take_long_and_its_answer_is_kept_until_it_is_written() {
     let memory = Memory::start().await;
     let (one, two) = memory.hubs();
     let (front, mut settled) = Front::on(&one);
-    let id = ConnectionId::random();
-    front.has(&id);
+    let id = front.one();
     let poll = |body: &'static [u8]| two.relay(&id, one.node(), Bytes::from_static(body));
     let started = tokio::time::Instant::now();
     // Others pass it meanwhile.
@@ -243,13 +255,8 @@ async fn who_waits_no_more_ends_the_work() {
     let memory = Memory::start().await;
     let (one, two) = memory.hubs();
     let (front, mut settled) = Front::on(&one);
-    let id = ConnectionId::random();
-    front.has(&id);
-    let waiting = tokio::spawn({
-        let (two, id, via) = (two.clone(), id.clone(), one.node());
-        async move { two.relay(&id, via, Bytes::from_static(b"for ever")).await.map(drop) }
-    });
-    until("it is served", || front.served().len() == 1).await;
+    let id = front.one();
+    let waiting = waits(&two, &id, one.node(), &front).await;
     waiting.abort();
     assert_eq!(soon("its end", settled.recv()).await, Some(false));
 }
@@ -281,13 +288,8 @@ async fn without_a_link_nothing_is_relayed() {
     let memory = Memory::start().await;
     let (one, two) = memory.hubs();
     let (front, mut settled) = Front::on(&one);
-    let id = ConnectionId::random();
-    front.has(&id);
-    let waiting = tokio::spawn({
-        let (two, id, via) = (two.clone(), id.clone(), one.node());
-        async move { two.relay(&id, via, Bytes::from_static(b"for ever")).await.map(drop) }
-    });
-    until("it is served", || front.served().len() == 1).await;
+    let id = front.one();
+    let waiting = waits(&two, &id, one.node(), &front).await;
     memory.stop().await;
     let cut = soon("an outcome", waiting).await.unwrap();
     assert!(matches!(cut, Err(RelayError::Unavailable { .. })), "{cut:?}");
@@ -326,13 +328,8 @@ async fn what_is_given_up_without_a_link_ends_when_it_is_back() {
     let memory = Memory::start().await;
     let (one, two) = memory.hubs();
     let (front, mut settled) = Front::on(&one);
-    let id = ConnectionId::random();
-    front.has(&id);
-    let waiting = tokio::spawn({
-        let (two, id, via) = (two.clone(), id.clone(), one.node());
-        async move { two.relay(&id, via, Bytes::from_static(b"for ever")).await.map(drop) }
-    });
-    until("it is served", || front.served().len() == 1).await;
+    let id = front.one();
+    let waiting = waits(&two, &id, one.node(), &front).await;
     memory.stop().await;
     let cut = soon("an outcome", waiting).await.unwrap();
     assert!(matches!(cut, Err(RelayError::Unavailable { .. })), "{cut:?}");
@@ -347,8 +344,7 @@ async fn that_an_answer_was_written_is_said_again_when_the_link_is_back() {
     let memory = Memory::start().await;
     let (one, two) = memory.hubs();
     let (front, mut settled) = Front::on(&one);
-    let id = ConnectionId::random();
-    front.has(&id);
+    let id = front.one();
     let answer = two.relay(&id, one.node(), Bytes::from_static(b"a")).await.unwrap();
     memory.stop().await;
     let written = tokio::spawn(answer.written());
@@ -365,8 +361,7 @@ async fn each_front_end_of_a_hub_serves_its_own() {
     let (one, two) = memory.hubs();
     let fronts = [Front::on(&one).0, Front::on(&one).0];
     for front in &fronts {
-        let id = ConnectionId::random();
-        front.has(&id);
+        let id = front.one();
         let answer = two.relay(&id, one.node(), Bytes::from_static(b"a")).await.unwrap();
         assert_eq!(answer.into_body(), "a!");
         assert_eq!(front.served(), ["a"]);
@@ -378,8 +373,7 @@ async fn repeated_and_late_requests_are_served_once_and_in_order() {
     let memory = Memory::start().await;
     let (one, _two) = memory.hubs();
     let (front, mut settled) = Front::on(&one);
-    let id = ConnectionId::random();
-    front.has(&id);
+    let id = front.one();
     let mut stranger = Stranger::with(&memory, &one, None).await;
     let topic = Topic::node(one.name(), one.node());
     let mut put = async |number: u64, body: &str| {
@@ -408,23 +402,9 @@ async fn repeated_and_late_requests_are_served_once_and_in_order() {
 async fn over_bad_links_each_request_is_served_once_and_in_order() {
     const REQUESTS: usize = 30;
     let seed = seed("over_bad_links_each_request_is_served_once_and_in_order");
-    let medium = backplane_memory::Medium::new();
-    let switch = ChaosHandle::new();
-    let mut hubs = Vec::new();
-    for number in 0..3 {
-        let mut chaos = ChaosOptions::one_in_ten(seed + number);
-        // A question that is lost four times over is rightly given up.
-        chaos.drop = 0.02;
-        let wire = Chaos::new(medium.wire(), chaos).unwrap().switched_by(&switch);
-        let node: Arc<dyn Backplane> = Arc::new(Node::start(wire, NodeOptions::default()));
-        soon("the link", async { drop(node.link().wait_for(|link| link.is_up()).await) }).await;
-        let mut options = HubOptions::default();
-        options.answer_within = Duration::from_secs(8);
-        hubs.push(Hub::builder("chaos").backplane(node).options(options).build().unwrap());
-    }
+    let (switch, hubs) = over_bad_links(seed).await;
     let (front, _settled) = Front::on(&hubs[0]);
-    let ids: Vec<ConnectionId> = (0..5).map(|_| ConnectionId::random()).collect();
-    ids.iter().for_each(|id| front.has(id));
+    let ids: Vec<ConnectionId> = (0..5).map(|_| front.one()).collect();
     let owner = hubs[0].node();
     for hub in &hubs[1..] {
         let mut members = hub.backplane().members();

@@ -2,13 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backplane_core::{
-    ByteSize, Node, NodeOptions,
-    chaos::{Chaos, ChaosHandle, ChaosOptions},
-};
+use backplane_core::ByteSize;
 use backplane_hub::{
-    Backplane, Call, Caller, Completion, Hub, HubError, HubOptions, InvokeError, Reply, State,
-    WhenSlow,
+    Call, Caller, Completion, Hub, HubError, HubOptions, InvokeError, Reply, State, WhenSlow,
 };
 use bytes::{BufMut, Bytes};
 use futures_util::future::join_all;
@@ -16,7 +12,7 @@ use serde_json::json;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
-    Memory, one_hub,
+    Memory, one_hub, over_bad_links,
     questions::{ACCEPTED, CANCEL, RESULT, Stranger, known_stranger, short_lives},
     scenarios::{Client, Plain, soon, until},
     seed,
@@ -373,22 +369,7 @@ async fn a_late_acceptance_is_withdrawn() {
 async fn calls_over_bad_links_are_made_once_and_answered() {
     const CALLS: u32 = 40;
     let seed = seed("calls_over_bad_links_are_made_once_and_answered");
-    let medium = backplane_memory::Medium::new();
-    let switch = ChaosHandle::new();
-    let mut hubs = Vec::new();
-    for number in 0..3 {
-        let mut chaos = ChaosOptions::one_in_ten(seed + number);
-        // A question that is lost four times over is rightly given up.
-        chaos.drop = 0.02;
-        let wire = Chaos::new(medium.wire(), chaos).unwrap().switched_by(&switch);
-        let node: Arc<dyn Backplane> = Arc::new(Node::start(wire, NodeOptions::default()));
-        soon("the link", async { drop(node.link().wait_for(|link| link.is_up()).await) }).await;
-        let mut options = HubOptions::default();
-        options.answer_within = Duration::from_secs(8);
-        let hub = Hub::builder("chaos").backplane(node).options(options).build().unwrap();
-        hub.speak(Plain::new("plain"));
-        hubs.push(hub);
-    }
+    let (switch, hubs) = over_bad_links(seed).await;
     let mut clients = Vec::new();
     for hub in &hubs {
         clients.push(Client::open(hub).await);

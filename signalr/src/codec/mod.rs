@@ -1,5 +1,7 @@
 //! The hub protocols: how messages are written and read. A client chooses one in its handshake.
 
+#[cfg(test)]
+mod any;
 mod json;
 mod messagepack;
 

@@ -6,13 +6,13 @@ use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 
 use super::{
-    POST_PIECE,
+    POLL_PIECE, POST_PIECE,
     letter::{Errand, Reason, Verdict},
     noted::Noted,
     piece,
 };
 use crate::{
-    Transport,
+    Identity, Transport,
     endpoint::Endpoint,
     polled::{Polled, PostError},
     refusal::Refusal,
@@ -49,11 +49,21 @@ impl Endpoint {
         }
     }
 
-    /// Waits with the owner for something to tell the client.
+    /// Waits with the owner for something to tell the client. It takes the credentials of the request if
+    /// they are fresher than what it has, and can travel at once.
     ///
     /// Cancelling it loses nothing: what was lent is for the next poll.
-    pub(crate) async fn poll_elsewhere(&self, ticket: &Ticket) -> Result<Response, Refusal> {
-        let (verdict, relayed) = self.ask(ticket, Errand::Poll).await?;
+    pub(crate) async fn poll_elsewhere(
+        &self,
+        ticket: &Ticket,
+        identity: Option<Identity>,
+    ) -> Result<Response, Refusal> {
+        let mut errand = Errand::Poll(identity);
+        if errand.encode().len() > piece(&self.hub, POLL_PIECE) {
+            tracing::debug!(hub = self.hub.name(), "credentials too large for the backplane");
+            errand = Errand::Poll(None);
+        }
+        let (verdict, relayed) = self.ask(ticket, errand).await?;
         let (loan, size, piece) = match verdict {
             Verdict::Nothing => return Ok(answer(Polled::Nothing)),
             Verdict::Over => return Ok(answer(Polled::Over)),
@@ -96,6 +106,21 @@ impl Endpoint {
             (Verdict::Done, relayed) => {
                 drop(relayed.into_body());
                 self.owners.forget(&ticket.id);
+                Ok(())
+            }
+            _ => Err(self.unfit()),
+        }
+    }
+
+    /// Has the owner take these credentials in place of those that the connection has.
+    pub(crate) async fn renew_elsewhere(
+        &self,
+        ticket: &Ticket,
+        identity: Identity,
+    ) -> Result<(), Refusal> {
+        match self.ask(ticket, Errand::Renew(identity)).await? {
+            (Verdict::Done, relayed) => {
+                drop(relayed.into_body());
                 Ok(())
             }
             _ => Err(self.unfit()),

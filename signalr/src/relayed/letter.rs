@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! errand  = post 1 | bytes
-//!         | poll 2
+//!         | poll 2 | credentials?
 //!         | rest 3 | loan u64 | offset u64
 //!         | delete 4
 //!         | begin 5 | transport u8
+//!         | renew 8 | credentials
 //!         | preview 16 / take 17
 //!         | late 18 | bytes
 //! verdict = done 1 / nothing 2 / over 3
@@ -17,21 +18,25 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::{Transport, codec::Codec};
+use super::credentials;
+use crate::{Identity, Transport, codec::Codec};
 
 /// What the owner of a connection is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Errand {
     /// Take these bytes of the client.
     Post(Bytes),
-    /// Wait for something to tell the client.
-    Poll,
+    /// Wait for something to tell the client. The credentials of the request, if it has any, count where
+    /// they are fresher.
+    Poll(Option<Identity>),
     /// Send more of what a poll fetched.
     Rest { loan: u64, offset: u64 },
     /// End the connection.
     Delete,
     /// Say why the connection does not begin, with this transport, once more.
     Begin(Transport),
+    /// Take these credentials in place of those that there are.
+    Renew(Identity),
     /// Say what a node needs that prepares to take the session.
     Preview,
     /// Hand the session over to the node that asks.
@@ -43,7 +48,7 @@ pub(super) enum Errand {
 /// What the owner answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The bytes are taken, or the connection is ended.
+    /// The bytes or the credentials are taken, or the connection is ended.
     Done,
     /// There is nothing to tell the client so far.
     Nothing,
@@ -94,7 +99,12 @@ impl Errand {
                 to.put_u8(1);
                 to.put_slice(bytes);
             }
-            Self::Poll => to.put_u8(2),
+            Self::Poll(identity) => {
+                to.put_u8(2);
+                if let Some(identity) = identity {
+                    to.put_slice(&credentials::write(identity));
+                }
+            }
             Self::Rest { loan, offset } => {
                 to.put_u8(3);
                 to.put_u64_le(*loan);
@@ -104,6 +114,10 @@ impl Errand {
             Self::Begin(transport) => {
                 to.put_u8(5);
                 to.put_u8(place(&TRANSPORTS, transport));
+            }
+            Self::Renew(identity) => {
+                to.put_u8(8);
+                to.put_slice(&credentials::write(identity));
             }
             Self::Preview => to.put_u8(16),
             Self::Take => to.put_u8(17),
@@ -119,10 +133,12 @@ impl Errand {
     pub(super) fn decode(mut from: Bytes) -> Result<Self, Unreadable> {
         Ok(match from.try_get_u8().map_err(|_| Unreadable)? {
             1 => Self::Post(from),
-            2 => Self::Poll,
+            2 if from.is_empty() => Self::Poll(None),
+            2 => Self::Poll(Some(credentials::read(&from)?)),
             3 => Self::Rest { loan: number(&mut from)?, offset: number(&mut from)? },
             4 => Self::Delete,
             5 => Self::Begin(at(&TRANSPORTS, &mut from)?),
+            8 => Self::Renew(credentials::read(&from)?),
             16 => Self::Preview,
             17 => Self::Take,
             18 => Self::Late(from),
@@ -198,15 +214,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::relayed::credentials::tests::ann;
 
     #[test]
     fn errands_are_read_as_they_were_written() {
         let mut errands = vec![
             Errand::Post(Bytes::from_static(b"hello")),
             Errand::Post(Bytes::new()),
-            Errand::Poll,
+            Errand::Poll(None),
+            Errand::Poll(Some(ann())),
             Errand::Rest { loan: 7, offset: 1 << 40 },
             Errand::Delete,
+            Errand::Renew(ann()),
             Errand::Preview,
             Errand::Take,
             Errand::Late(Bytes::from_static(b"late")),
@@ -236,7 +255,9 @@ mod tests {
 
     #[test]
     fn what_nobody_knows_is_unreadable() {
-        for bytes in [&b""[..], b"\0", b"\x09", b"\x05\x03", b"\x05", b"\x03\0\0"] {
+        for bytes in
+            [&b""[..], b"\0", b"\x09", b"\x05\x03", b"\x05", b"\x03\0\0", b"\x02x", b"\x08"]
+        {
             assert_eq!(Errand::decode(Bytes::from_static(bytes)), Err(Unreadable));
         }
         for bytes in [&b""[..], b"\0", b"\x09", b"\x06\x05", b"\x06", b"\x04\0\0"] {

@@ -11,6 +11,7 @@
 //! said that it was written, and gives it to the next poll if it was not.
 
 mod asking;
+mod credentials;
 mod letter;
 mod noted;
 mod owner;

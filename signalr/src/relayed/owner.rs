@@ -70,12 +70,13 @@ impl Relay for Owner {
         Some(match (errand, local) {
             (Errand::Post(bytes), Local::Polled(connection)) => post(connection, bytes),
             (Errand::Post(_), Local::WebSocket(_)) => said(&Verdict::Refused(Reason::NoPost)),
-            (Errand::Poll, Local::Polled(connection))
+            (Errand::Poll(identity), Local::Polled(connection))
                 if connection.transport() == Transport::LongPolling =>
             {
+                self.table.renew_if_fresher(&request.hub, &request.connection, identity);
                 self.poll(connection)
             }
-            (Errand::Poll, local) => said(&begun(&local, Transport::LongPolling)),
+            (Errand::Poll(_), local) => said(&begun(&local, Transport::LongPolling)),
             (Errand::Rest { loan, offset }, Local::Polled(connection)) => {
                 said(&self.rest(connection.loan(loan), offset))
             }
@@ -87,6 +88,10 @@ impl Relay for Owner {
                 Err(refusal) => refused(&refusal),
             }),
             (Errand::Begin(transport), local) => said(&begun(&local, transport)),
+            (Errand::Renew(identity), _) => {
+                let renewed = self.table.renew(&request.hub, &request.connection, identity);
+                said(&renewed.map_or(Verdict::Refused(Reason::Unknown), |()| Verdict::Done))
+            }
             (errand, local) => match local.seat() {
                 Some(seat) => self.moves(Arc::clone(seat), errand, request.from),
                 None => said(&begun(&local, Transport::WebSockets)),

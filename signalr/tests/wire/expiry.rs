@@ -80,8 +80,17 @@ async fn expired_credentials_let_nobody_stay_even_if_they_let_in() {
 
 #[tokio::test]
 async fn connections_outlive_the_credentials_by_default() {
-    let server = Server::start(Options::new().authenticate(by_query)).await;
-    let mut client = Client::request(&server, "?user=ann&until=1000", &[]).await.unwrap();
+    let options = || Options::new().authenticate(by_query);
+    let (server, closing) = (
+        Server::start(options()).await,
+        Server::start(options().close_on_authentication_expiration(true)).await,
+    );
+    let expired = "?user=ann&until=1000";
+    let mut client = Client::request(&server, expired, &[]).await.unwrap();
     client.shake().await;
+    // One that came later has been closed by the time that this would have been.
+    let mut later = Client::request(&closing, expired, &[]).await.unwrap();
+    later.shake().await;
+    assert_eq!(later.next().await, json!({"type": 7, "allowReconnect": true}));
     client.works().await;
 }

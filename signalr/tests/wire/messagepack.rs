@@ -36,7 +36,7 @@ async fn connect(server: &Server) -> Client {
 }
 
 /// Puts a length before a message.
-fn framed(message: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
     let mut framed = Vec::new();
     let mut length = message.len();
     while length > 0x7f {

@@ -1,7 +1,8 @@
 //! New credentials for connections that are open.
 
-use backplane_hub::Policy;
-use backplane_signalr::Options;
+use backplane_hub::{Claims, Policy};
+use backplane_signalr::{Options, Rejection};
+use http::request::Parts;
 use serde_json::{Value, json};
 
 use crate::{
@@ -10,7 +11,10 @@ use crate::{
     expiry::{HOUR, SOON, by_query, until},
     http::{Response, request},
     negotiation::{negotiate, negotiated},
+    nodes::shared,
     polling::Poller,
+    relays::cluster,
+    roaming::Roamer,
     server::Server,
 };
 
@@ -204,25 +208,136 @@ async fn connections_live_as_long_as_the_newest_credentials() {
 
 #[tokio::test]
 async fn polls_bring_fresher_credentials_and_others_don_t_count() {
-    // Without the option.
-    let server = Server::start(Options::new().authenticate(by_query)).await;
     let credentials =
         |role: &str, times: u32| format!("&user=ann&role={role}{}", until(HOUR * times));
-    let mut client = Poller::connect_with(&server, &credentials("cook", 2)).await;
-    let path = format!("/hub?id={}", token(&client.path));
-    // The answers to calls say that the poll before has been served, as they come with the next.
-    for (role, hours, secret) in
-        [("admin", 1, false), ("admin", 3, true), ("cook", 2, true), ("cook", 4, false)]
-    {
-        client.path = format!("{path}{}", credentials(role, hours));
-        client.call("1", "Nothing", json!([])).await;
-        assert_eq!(client.next().await["result"], Value::Null);
-        client.call("2", "Secret", json!([])).await;
-        let answer = client.next().await;
-        assert_eq!(answer.get("result").is_some(), secret, "{answer}");
+    // On the node that has the connection, and on others.
+    for size in [1, 3] {
+        // Without the option.
+        let (_medium, nodes) = cluster(size, || shared().authenticate(by_query)).await;
+        let mut client = Roamer::connect_with(&nodes, &credentials("cook", 2)).await;
+        let path = format!("/hub?id={}", token(&client.path));
+        // The answers to calls say that the poll before has been served, as they come with the next.
+        for (role, hours, secret) in
+            [("admin", 1, false), ("admin", 3, true), ("cook", 2, true), ("cook", 4, false)]
+        {
+            client.path = format!("{path}{}", credentials(role, hours));
+            for _ in &nodes {
+                client.call("1", "Nothing", json!([])).await;
+                assert_eq!(client.next().await["result"], Value::Null);
+                client.call("2", "Secret", json!([])).await;
+                let answer = client.next().await;
+                assert_eq!(answer.get("result").is_some(), secret, "{answer}");
+                let _ = client.next_node();
+            }
+        }
+        // Nobody takes over what is another's.
+        client.path = format!("{path}&user=bob&role=admin");
+        for _ in &nodes {
+            let answer = client.poll().await;
+            assert_eq!(
+                (&*answer.status, &*answer.body),
+                ("404 Not Found", "No Connection with that ID")
+            );
+        }
     }
-    // Nobody takes over what is another's.
-    client.path = format!("{path}&user=bob&role=admin");
-    let answer = client.poll().await;
-    assert_eq!((&*answer.status, &*answer.body), ("404 Not Found", "No Connection with that ID"));
+}
+
+#[tokio::test]
+async fn any_node_takes_them() {
+    let (medium, nodes) =
+        cluster(3, || shared().authenticate(by_query).authentication_refresh(true)).await;
+    let before = format!("&user=ann&role=cook{}", until(HOUR));
+    let after = format!("&user=ann&role=admin{}", until(HOUR * 2));
+    let (_, id) = negotiated(&nodes[0], &before).await;
+    let mut client = socket(&nodes[1], &id, &before).await;
+    let mut listener = Listener::connect_with(&nodes[1], &before).await;
+    let mut poller = Poller::connect_with(&nodes[1], &before).await;
+    for node in &nodes {
+        assert_eq!(client.invoke("Secret", json!([])).await, json!({"error": UNAUTHORIZED}));
+        let answer = refresh(node, &id, &after).await;
+        assert_eq!(answer.status, "200 OK");
+        assert!(answer.body.starts_with(r#"{"tokenLifetimeSeconds":7"#), "{}", answer.body);
+        assert_eq!(client.invoke("Secret", json!([])).await, json!({"result": "secret"}));
+        assert_eq!(refresh(node, &id, &before).await.status, "200 OK");
+    }
+    for token in [token(&listener.path), token(&poller.path)] {
+        assert_eq!(refresh(&nodes[2], token, &after).await.status, "200 OK");
+    }
+    listener.call("Secret", json!([])).await;
+    assert_eq!(listener.next().await["result"], "secret");
+    poller.call("1", "Secret", json!([])).await;
+    assert_eq!(poller.next().await["result"], "secret");
+
+    // Refused as where the connection is.
+    let (_, unused) = negotiated(&nodes[0], "&user=ann").await;
+    let (_, anonymous) = negotiated(&nodes[0], "").await;
+    let mut nobody = socket(&nodes[1], &anonymous, "").await;
+    let ended = Listener::connect_with(&nodes[1], "&user=ann").await;
+    let over = token(&ended.path).to_owned();
+    drop(ended);
+    assert_eq!(nodes[1].probe.told().await, "disconnected: well");
+    for node in &nodes {
+        for (token, query) in [
+            (&*id, "&user=bob&role=admin"),
+            (&id, ""),
+            (&unused, "&user=ann"),
+            (&over, "&user=ann"),
+            (&anonymous, "&user=ann"),
+        ] {
+            let answer = refresh(node, token, query).await;
+            refused(&answer, "404 Not Found", "connection_not_found");
+        }
+    }
+    nobody.works().await;
+
+    medium.stop();
+    let mut link = nodes[0].hub.backplane().link();
+    link.wait_for(|link| !link.is_up()).await.unwrap();
+    let answer = refresh(&nodes[0], &id, &after).await;
+    refused(&answer, "503 Service Unavailable", "connection_unavailable");
+    assert_eq!(client.invoke("Secret", json!([])).await, json!({"error": UNAUTHORIZED}));
+}
+
+#[tokio::test]
+async fn credentials_that_cannot_travel_do_no_harm() {
+    let large = |request: &Parts| {
+        let mut identity = by_query(request)?;
+        if let Some(identity) = identity.as_mut().filter(|it| it.expires_at.is_some()) {
+            let claims = Claims::from_iter([("photo", "x".repeat(1 << 24))]);
+            identity.user = identity.user.clone().with_claims(claims);
+        }
+        Ok::<_, Rejection>(identity)
+    };
+    let options = || shared().authenticate(large).authentication_refresh(true);
+    let (_medium, nodes) = cluster(3, options).await;
+    let mut client = Roamer::connect_with(&nodes, "&user=ann").await;
+    client.path = format!("{}{}", client.path, until(HOUR));
+    client.works().await;
+    let token = token(&client.path).to_owned();
+    let query = format!("&user=ann{}", until(HOUR));
+    let answer = refresh(&nodes[0], &token, &query).await;
+    refused(&answer, "503 Service Unavailable", "connection_unavailable");
+    assert_eq!(refresh(&nodes[1], &token, &query).await.status, "200 OK");
+}
+
+#[tokio::test]
+async fn connections_of_other_nodes_live_as_long_as_the_newest_credentials() {
+    let options = || shared().authenticate(by_query).close_on_authentication_expiration(true);
+    let (_medium, nodes) = cluster(3, || options().authentication_refresh(true)).await;
+    let (short, long) = (format!("&user=ann{}", until(SOON)), format!("&user=ann{}", until(HOUR)));
+    let (_, prolonged) = negotiated(&nodes[0], &short).await;
+    let mut prolonged_client = socket(&nodes[1], &prolonged, &short).await;
+    let mut roamer = Roamer::connect_with(&nodes, &short).await;
+    assert_eq!(refresh(&nodes[2], &prolonged, &long).await.status, "200 OK");
+    roamer.path = format!("/hub?id={}{long}", token(&roamer.path));
+    roamer.works().await;
+    let (_, shortened) = negotiated(&nodes[0], &long).await;
+    let mut shortened_client = socket(&nodes[1], &shortened, &long).await;
+    let now = format!("&user=ann{}", until(SOON));
+    assert_eq!(refresh(&nodes[0], &shortened, &now).await.status, "200 OK");
+    // That one ends behind when the others would have.
+    let close = json!({"type": 7, "allowReconnect": true});
+    assert_eq!(shortened_client.next().await, close);
+    prolonged_client.works().await;
+    roamer.works().await;
 }

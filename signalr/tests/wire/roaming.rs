@@ -27,11 +27,16 @@ pub(crate) struct Roamer {
 impl Roamer {
     /// Negotiates on the first node and polls at the second, which has the connection then.
     pub(crate) async fn begin(nodes: &[Server]) -> Self {
-        let (id, token) = negotiated(&nodes[0], "").await;
+        Self::begin_with(nodes, "").await
+    }
+
+    /// The same with more in the query, from its `&` on.
+    async fn begin_with(nodes: &[Server], query: &str) -> Self {
+        let (id, token) = negotiated(&nodes[0], query).await;
         let roamer = Self {
             nodes: nodes.iter().map(SocketAddr::from).collect(),
             turn: AtomicUsize::new(1),
-            path: format!("/hub?id={token}"),
+            path: format!("/hub?id={token}{query}"),
             id,
             come: VecDeque::new(),
         };
@@ -42,7 +47,12 @@ impl Roamer {
 
     /// And shakes hands.
     pub(crate) async fn connect(nodes: &[Server]) -> Self {
-        let roamer = Self::begin(nodes).await;
+        Self::connect_with(nodes, "").await
+    }
+
+    /// The same with more in the query, from its `&` on.
+    pub(crate) async fn connect_with(nodes: &[Server], query: &str) -> Self {
+        let roamer = Self::begin_with(nodes, query).await;
         roamer.post("{\"protocol\":\"json\",\"version\":1}\u{1e}").await;
         let granted = roamer.poll().await;
         assert_eq!((&*granted.status, &*granted.body), ("200 OK", "{}\u{1e}"));

@@ -14,6 +14,7 @@ use crate::{
     client::{Client, soon},
     events::{ACCEPT, Listener},
     http::{Chunked, exchange, request},
+    messagepack::framed,
     negotiation::negotiated,
     polling::Poller,
     server::Server,
@@ -143,19 +144,6 @@ impl<'a> Bystanders<'a> {
         self.listener.works().await;
         self.poller.works().await;
     }
-}
-
-/// A message after its length.
-fn framed(message: &[u8]) -> Vec<u8> {
-    let mut framed = Vec::new();
-    let mut length = message.len();
-    while length > 0x7f {
-        framed.push(length as u8 & 0x7f | 0x80);
-        length >>= 7;
-    }
-    framed.push(length as u8);
-    framed.extend_from_slice(message);
-    framed
 }
 
 /// What ends a connection, by protocol.

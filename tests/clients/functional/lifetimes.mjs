@@ -19,6 +19,16 @@ export const lifetimes = {
     assert.notEqual(ids[0], ids[1]);
   },
 
+  'a hub that cannot be made says why': async (site, pair) => {
+    const connection = build(`${site}/uncreatable`, pair);
+    const closed = new Promise((resolve) => connection.onclose(resolve));
+    // What comes right behind the handshake fails the start, and what comes later ends the connection.
+    const told = await connection.start().then(() => closed, (error) => error);
+    assert.equal(told.message, 'Server returned an error on close: Connection closed with an error. '
+      + "InvalidOperationException: Unable to resolve service for type 'System.Object' while attempting to activate "
+      + "'FunctionalTests.UncreatableHub'.");
+  },
+
   'a client that hears nothing gives up': async (site, pair) => {
     // A client that polls does not wait for pings.
     if (pair.transport === 'LongPolling') return;

@@ -21,8 +21,18 @@ export const requests = {
     const cookies = answer.headers.getSetCookie();
     assert.deepEqual(cookies.map((cookie) => cookie.split(';')[0]),
       ['testCookie=testValue', 'testCookie2=testValue2', 'expiredCookie=doesntmatter']);
-    const expires = cookies[2].match(/expires=([^;]+)/)[1];
-    assert.ok(Date.parse(expires) < Date.now());
+    // An hour ago, as far as that can be told.
+    const age = Date.now() - Date.parse(cookies[2].match(/expires=([^;]+)/)[1]);
+    assert.ok(Math.abs(age - 3_600_000) < 600_000, `${age}`);
+    for (const cookie of cookies) assert.match(cookie, /; path=\/$/);
+    // Behind a proxy that speaks HTTPS, they are for pages of other sites too.
+    const headers = { 'x-forwarded-proto': 'https' };
+    const secure = await ask(`${site}/testHub/negotiate?negotiateVersion=1`, { method: 'POST', headers });
+    assert.deepEqual(secure.headers.getSetCookie().map((cookie) => cookie.replace(/expires=[^;]+; /, '')), [
+      'testCookie=testValue; path=/; SameSite=None; Secure; Partitioned',
+      'testCookie2=testValue2; path=/; SameSite=None; Secure; Partitioned',
+      'expiredCookie=doesntmatter; path=/; SameSite=None; Secure; Partitioned',
+    ]);
     assert.deepEqual((await ask(`${site}/testhub`)).headers.getSetCookie(), []);
   },
 
@@ -77,6 +87,13 @@ export const requests = {
     assert.equal(header.alg, 'HS256');
     assert.equal(claims.nameid, 'testuser');
     assert.ok(Math.abs(claims.exp - Date.now() / 1000) < 60);
+  },
+
+  'web workers find their client': async (site) => {
+    const answer = await ask(`${site}/lib/signalr-webworker/signalr.js`);
+    assert.equal(answer.status, 200);
+    assert.match(answer.headers.get('content-type'), /^text\/javascript/);
+    assert.match(await answer.text(), /HubConnectionBuilder/);
   },
 
   'the deployment is JSON': async (site) => {

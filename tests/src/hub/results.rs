@@ -191,13 +191,19 @@ pub async fn calls_of_two_nodes_have_ids_of_their_own(fixture: &dyn HubFixture) 
     assert_eq!(outcome(second).await.unwrap(), 5);
 }
 
-/// 22: the same as 19, promptly: no fixed time is waited for an answer.
+/// 22: the same as 19, promptly: within 1.5 s, where the machine has a moment for it.
 pub async fn a_connection_of_no_node_fails_a_call_promptly(fixture: &dyn HubFixture) {
+    const PROMPTLY: Duration = Duration::from_millis(1500);
     let (one, two) = two_hubs(fixture);
     let _client = Client::open(&two).await;
-    let started = tokio::time::Instant::now();
-    nobody_has_it(&one).await;
-    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    let mut took = Vec::new();
+    while took.len() < 8 && took.last().is_none_or(|last| *last >= PROMPTLY) {
+        let started = tokio::time::Instant::now();
+        nobody_has_it(&one).await;
+        took.push(started.elapsed());
+    }
+    println!("a call of a connection that nobody has failed after {took:.2?}");
+    assert!(took.last() < Some(&PROMPTLY), "{took:?}");
 }
 
 /// 23: a result of another type, across nodes.

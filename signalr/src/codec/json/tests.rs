@@ -3,7 +3,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{Json, ParseError, parse, result, write};
-use crate::message::{Invocation, Message, Outcome};
+use crate::{
+    codec::any::messages,
+    message::{Invocation, Message, Outcome},
+};
 
 fn read(record: &str) -> Message {
     parse(&Bytes::copy_from_slice(record.as_bytes())).expect(record).expect(record)
@@ -247,7 +250,7 @@ fn the_hub_reads_arguments() {
     }
 }
 
-fn raw() -> impl Strategy<Value = Bytes> {
+fn raw() -> impl Strategy<Value = Bytes> + Clone {
     let leaf = prop_oneof![
         Just(serde_json::Value::Null),
         any::<bool>().prop_map(Into::into),
@@ -264,50 +267,9 @@ fn raw() -> impl Strategy<Value = Bytes> {
     value.prop_map(|value| Bytes::from(value.to_string()))
 }
 
-fn text() -> impl Strategy<Value = Box<str>> {
-    ".+".prop_map(Into::into)
-}
-
-fn message() -> impl Strategy<Value = Message> {
-    let invocation = || {
-        (
-            prop::option::of(text()),
-            ".*",
-            prop::collection::vec(raw(), 0..4),
-            prop::collection::vec(text(), 0..3),
-            prop::option::of(text()),
-        )
-            .prop_map(|(id, target, arguments, streams, trace)| Invocation {
-                id,
-                target: target.into(),
-                arguments,
-                streams,
-                trace,
-            })
-    };
-    let outcome = prop_oneof![
-        raw().prop_map(Outcome::Result),
-        text().prop_map(Outcome::Error),
-        Just(Outcome::Nothing),
-    ];
-    prop_oneof![
-        invocation().prop_map(Message::Invocation),
-        (text(), raw()).prop_map(|(id, item)| Message::StreamItem { id, item }),
-        (text(), outcome).prop_map(|(id, outcome)| Message::Completion { id, outcome }),
-        (text(), invocation())
-            .prop_map(|(id, call)| Message::StreamInvocation(Invocation { id: Some(id), ..call })),
-        text().prop_map(|id| Message::CancelInvocation { id }),
-        Just(Message::Ping),
-        (prop::option::of(text()), any::<bool>())
-            .prop_map(|(error, allow_reconnect)| Message::Close { error, allow_reconnect }),
-        any::<i64>().prop_map(|sequence| Message::Ack { sequence }),
-        any::<i64>().prop_map(|sequence| Message::Sequence { sequence }),
-    ]
-}
-
 proptest! {
     #[test]
-    fn what_is_written_is_read(message in message()) {
+    fn what_is_written_is_read(message in messages(raw())) {
         let mut record = write(&message);
         let length = record.len() - 1;
         prop_assert!(!record[..length].contains(&super::SEPARATOR));
@@ -322,7 +284,7 @@ proptest! {
 
     #[test]
     fn any_cut_or_changed_message_is_read_or_refused(
-        message in message(),
+        message in messages(raw()),
         cut in any::<prop::sample::Index>(),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
