@@ -62,7 +62,8 @@ export async function startBroker(t, label) {
 
 /** The orders example with these arguments; `nodes` are the addresses of its nodes. */
 export async function startOrders(t, ...args) {
-  const orders = new Program(t, 'orders', ['--listen', '127.0.0.1:0', '--step', '250ms', ...args]);
+  const anywhere = args.includes('--listen') ? [] : ['--listen', '127.0.0.1:0'];
+  const orders = new Program(t, 'orders', [...anywhere, '--step', '250ms', ...args]);
   const [, open] = await orders.line(/Open (http:\/\/\S+)/);
   const nodes = orders.heard.map((line) => line.match(/listens on (http:\S+)/)?.[1]).filter(Boolean);
   return { open, nodes, end: () => orders.end() };
@@ -72,6 +73,14 @@ export async function startOrders(t, ...args) {
 export async function startFunctional(t, ...args) {
   const server = new Program(t, 'functional', ['--listen', '127.0.0.1:0', ...args]);
   const [, address] = await server.line(/listens on (http:\S+)/);
+  return address;
+}
+
+/** The front door as a program, to nodes at these ports; the answer is its address. */
+export async function startDoor(t, ports) {
+  const nodes = ports.map((port) => `127.0.0.1:${port}`);
+  const door = new Program(t, 'front-door', ['--listen', '127.0.0.1:0', ...nodes]);
+  const [, address] = await door.line(/listens on (http:\S+)/);
   return address;
 }
 

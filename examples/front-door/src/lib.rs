@@ -1,9 +1,15 @@
 //! A load balancer without memory, for examples: each *request* goes to the next node, whoever it comes from
 //! and whichever connection it comes by. What works behind it needs no sticky sessions.
 //!
-//! A node that takes no connection is passed over. WebSockets and answers that never end go through.
+//! A node that takes no connection is passed over, and so is one that answers 503 to a request without a body,
+//! as nodes do that are about to be replaced. WebSockets and answers that never end go through.
 //!
-//! A program of one command [places](place) its nodes, [serves](serve) each, and [opens](open) the door.
+//! A program of one command [places](place) its nodes, [serves](serve) each, and [opens](open) the door. Nodes
+//! that are processes of their own stand behind the program of this crate:
+//!
+//! ```text
+//! cargo run --release -p front-door -- --listen 127.0.0.1:8080 127.0.0.1:8081 127.0.0.1:8082
+//! ```
 
 mod pass;
 
@@ -19,7 +25,7 @@ use std::{
 use axum::{Router, serve::ListenerExt};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, signal};
 
 /// Where node `number` of `nodes`, counted from 1, is to listen: a single one on the address of the door, which
 /// it needs none of; others on the ports above. Port 0 is any free one.
@@ -86,6 +92,24 @@ pub async fn open(address: SocketAddr, nodes: Vec<SocketAddr>) -> io::Result<Soc
         }
     });
     Ok(bound)
+}
+
+/// Waits until the process is asked to stop: by Ctrl-C, or by whoever replaces it.
+///
+/// # Errors
+///
+/// Nobody can ask it.
+pub async fn asked_to_stop() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            asked = signal::ctrl_c() => asked,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    signal::ctrl_c().await
 }
 
 /// Listens on `address`, or says what to do about it.

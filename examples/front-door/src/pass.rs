@@ -3,40 +3,61 @@
 use std::{io, net::SocketAddr};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use http_body_util::{BodyExt, Empty, Full, combinators::BoxBody};
 use hyper::{
-    Request, Response, StatusCode, body::Incoming, client::conn::http1, upgrade::OnUpgrade,
+    Request, Response, StatusCode,
+    body::{Body as _, Incoming},
+    client::conn::http1,
+    upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
 use tokio::{io::copy_bidirectional, net::TcpStream};
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
-/// Asks the first of `nodes` that takes a connection.
+/// Asks the first of `nodes` that takes the request.
 pub(crate) async fn pass(
     mut request: Request<Incoming>,
-    nodes: impl Iterator<Item = SocketAddr>,
+    mut nodes: impl Iterator<Item = SocketAddr>,
 ) -> Response<Body> {
-    let node = match connect(nodes).await {
-        Ok(node) => node,
-        Err(error) => return refused(&error.to_string()),
-    };
     let visitor = hyper::upgrade::on(&mut request);
-    match ask(node, request).await {
-        Ok(mut answer) => {
-            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-                let node = hyper::upgrade::on(&mut answer);
-                tokio::spawn(join(visitor, node));
+    let (parts, body) = request.into_parts();
+    // What has a body is sent once.
+    let mut body = (!body.is_end_stream()).then(|| body.boxed());
+    let once = body.is_some();
+    loop {
+        let node = match connect(&mut nodes).await {
+            Ok(node) => node,
+            Err(error) => return refused(&error.to_string()),
+        };
+        let request = Request::from_parts(parts.clone(), body.take().unwrap_or_else(nothing));
+        match ask(node, request).await {
+            Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE && !once => {
+                tracing::debug!("a node is about to be replaced");
+                // The last one's word counts.
+                if nodes.size_hint().1 == Some(0) {
+                    return answer.map(BodyExt::boxed);
+                }
             }
-            answer.map(BodyExt::boxed)
+            Ok(mut answer) => {
+                if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    let node = hyper::upgrade::on(&mut answer);
+                    tokio::spawn(join(visitor, node));
+                }
+                return answer.map(BodyExt::boxed);
+            }
+            Err(error) => return refused(&error.to_string()),
         }
-        Err(error) => refused(&error.to_string()),
     }
 }
 
+fn nothing() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
+
 /// Each request has a connection of its own, so that none is bound to a node by the one before it.
-async fn connect(nodes: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
-    let mut failure = io::Error::other("there are no nodes");
+async fn connect(nodes: &mut impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut failure = io::Error::other("there are no more nodes");
     for node in nodes {
         match TcpStream::connect(node).await {
             Ok(stream) => {
@@ -52,7 +73,7 @@ async fn connect(nodes: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStrea
     Err(failure)
 }
 
-async fn ask(node: TcpStream, request: Request<Incoming>) -> hyper::Result<Response<Incoming>> {
+async fn ask(node: TcpStream, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(node)).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {

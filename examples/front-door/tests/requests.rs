@@ -45,6 +45,21 @@ async fn node(name: &'static str) -> SocketAddr {
     address
 }
 
+/// A node that answers each request with 503.
+async fn leaving() -> SocketAddr {
+    let listener = TcpListener::bind(ANYWHERE).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            header(&mut stream).await;
+            let answer = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\ngone";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    address
+}
+
 /// An address that nobody listens on.
 async fn nobody() -> SocketAddr {
     TcpListener::bind(ANYWHERE).await.unwrap().local_addr().unwrap()
@@ -80,6 +95,29 @@ async fn a_node_that_is_gone_is_passed_over() {
     for _ in 0..4 {
         assert_eq!(ask(&mut door).await.1, "b");
     }
+}
+
+#[tokio::test]
+async fn a_node_that_leaves_is_passed_over() {
+    let mut door = door(vec![leaving().await, node("b").await, nobody().await]).await;
+    for _ in 0..6 {
+        assert_eq!(ask(&mut door).await, ("200".to_owned(), "b".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn where_all_leave_the_last_one_answers() {
+    let mut door = door(vec![leaving().await, leaving().await]).await;
+    for _ in 0..2 {
+        assert_eq!(ask(&mut door).await, ("503".to_owned(), "gone".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn what_has_a_body_is_asked_once() {
+    let mut door = door(vec![leaving().await, node("b").await]).await;
+    door.write_all(b"POST / HTTP/1.1\r\nhost: door\r\ncontent-length: 1\r\n\r\nx").await.unwrap();
+    assert!(header(&mut door).await.starts_with("HTTP/1.1 503 "));
 }
 
 #[tokio::test]

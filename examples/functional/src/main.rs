@@ -66,6 +66,6 @@ async fn run() -> Result<(), Box<dyn Error>> {
     }
     let open = front_door::open(arguments.listen, nodes).await?;
     println!("listens on http://{open}");
-    tokio::signal::ctrl_c().await?;
+    front_door::asked_to_stop().await?;
     Ok(())
 }

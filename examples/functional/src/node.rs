@@ -27,7 +27,10 @@ pub(crate) async fn start(
     let test = hub::test(Arc::clone(&backplane))?;
     let authorized = hub::authorized(Arc::clone(&backplane))?;
     let uncreatable = hub::uncreatable(backplane)?;
-    let options = || Options::new().detailed_errors(true).token_keys(secrets.token_keys().clone());
+    let options = || {
+        let keys = secrets.token_keys().clone();
+        Options::new().detailed_errors(true).token_keys(keys).stateful_reconnect(true)
+    };
     let without_websockets =
         options().transports([Transport::ServerSentEvents, Transport::LongPolling]);
     let logged_in = options().authenticate(secrets.bearer().clone());

@@ -76,6 +76,7 @@ window.signalR = (() => {
   class HubConnectionBuilder {
     withUrl(path, { accessTokenFactory }) { this.made = new HubConnection(path, accessTokenFactory); return this; }
     withAutomaticReconnect() { return this; }
+    withStatefulReconnect() { return this; }
     build() { return this.made; }
   }
   return { HubConnectionBuilder };

@@ -12,6 +12,7 @@ byId('footer').textContent =
 const connection = new signalR.HubConnectionBuilder()
   .withUrl('/hubs/orders', { accessTokenFactory: () => token })
   .withAutomaticReconnect()
+  .withStatefulReconnect()
   .build();
 
 connection.on('OrderStatusChanged', (status) => {

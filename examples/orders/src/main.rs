@@ -17,6 +17,7 @@ mod page;
 
 use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
 
+use backplane_hub::Hub;
 use clap::Parser;
 use login::Login;
 
@@ -70,19 +71,46 @@ async fn run() -> Result<(), Box<dyn Error>> {
     };
     page::fetch_client();
 
-    let mut nodes = Vec::new();
+    let (mut hubs, mut nodes) = (Vec::new(), Vec::new());
     for number in 1..=arguments.nodes {
         let name = name(&arguments, number)?;
         let address = front_door::place(arguments.listen, arguments.nodes, number)?;
-        let bound =
+        let (hub, bound) =
             node::start(&name, address, &arguments.backplane, &login, arguments.step).await?;
         println!("{name} listens on http://{bound}");
+        hubs.push(hub);
         nodes.push(bound);
     }
     let open = front_door::open(arguments.listen, nodes).await?;
     println!("\nOpen http://{open} in two browsers (or windows) and order something.");
-    tokio::signal::ctrl_c().await?;
+    front_door::asked_to_stop().await?;
+    leave(hubs).await;
     Ok(())
+}
+
+/// Takes leave of the customers: those of a single node go on with those of other processes.
+async fn leave(hubs: Vec<Hub>) {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_secs(1);
+    let left = match &hubs[..] {
+        [single] => single.drain(PATIENCE).await,
+        // All nodes end at once, and nobody is there to go on with.
+        several => {
+            let mut left = Ok(());
+            for hub in several {
+                left = hub.close(SHORT).await.and(left);
+            }
+            left
+        }
+    };
+    if let Err(error) = left {
+        tracing::warn!(%error, "not all customers have left");
+    }
+    for hub in hubs {
+        if let Err(error) = hub.backplane().close(SHORT).await {
+            tracing::warn!(%error, "not all was sent");
+        }
+    }
 }
 
 /// The name of a node.

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use backplane_hub::connect;
+use backplane_hub::{Hub, connect};
 use backplane_signalr::{Options, health_router};
 use serde::{Deserialize, Serialize};
 
@@ -26,19 +26,22 @@ struct Node {
     login: Login,
 }
 
-/// Starts a node and returns where it listens.
+/// Starts a node; returns its hub, and where it listens.
 pub(crate) async fn start(
     name: &str,
     address: SocketAddr,
     backplane: &str,
     login: &Login,
     step: Duration,
-) -> Result<SocketAddr, Box<dyn Error>> {
+) -> Result<(Hub, SocketAddr), Box<dyn Error>> {
     let backplane = connect(backplane).await?;
     let (kitchen, work) = Kitchen::new(name, step);
     let orders = hub::build(backplane, kitchen.clone())?;
-    let options =
-        Options::new().authenticate(login.bearer().clone()).token_keys(login.token_keys().clone());
+    let options = Options::new()
+        .authenticate(login.bearer().clone())
+        .token_keys(login.token_keys().clone())
+        // A node can be replaced without its customers' noticing.
+        .stateful_reconnect(true);
     let node = Node { kitchen, login: login.clone() };
     let app = Router::new()
         .route("/login", post(log_in))
@@ -50,8 +53,8 @@ pub(crate) async fn start(
         .merge(page::router());
 
     let bound = front_door::serve(address, app).await?;
-    tokio::spawn(work.run(orders));
-    Ok(bound)
+    tokio::spawn(work.run(orders.clone()));
+    Ok((orders, bound))
 }
 
 #[derive(Deserialize)]
