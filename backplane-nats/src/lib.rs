@@ -42,7 +42,7 @@
 //! | publisher's outage | local sinks are served, the ticket says that nobody else is | the same |
 //! | subscriber's outage | lost, and reported as `Interrupted` … `Restored` | read on from where it was; what was trimmed meanwhile is a `Gap` |
 //! | replay | none | as long as `age`, `entries` and `bytes` keep it |
-//! | filter | the server | the node, by a header, before it decodes anything |
+//! | filter | the server | the node, by the topic that stands before each frame, before it decodes anything |
 //! | largest body | 768 KiB: with any header it fits into the default `max_payload` of 1 MiB | the same |
 //!
 //! In a cluster, a node over core NATS has a connection to each other server too, on which it sees that these
@@ -58,8 +58,9 @@
 //!
 //! * **Subjects** of core NATS are called `{prefix}.{hub}.{kind}.{name}`. Each of prefix, hub and name is one
 //!   token: its own text if that is made of letters, digits, `_` and `-`, otherwise `~` and the text in
-//!   base64url. JetStream's are `{prefix}.log.{part}`, with `{hub}.{kind}.{name}` in the header
-//!   `Backplane-Topic`. Besides, each node sends itself messages below `{prefix}.fence`.
+//!   base64url. JetStream's are `{prefix}.log.{part}`: a message holds what a node published close together on
+//!   topics of that part, each under its `{hub}.{kind}.{name}`, up to 64 KiB or one larger envelope. Besides,
+//!   each node sends itself messages below `{prefix}.fence`.
 //! * **Permissions** for a user that uses core NATS and nothing else: publish and subscribe on `backplane.>` (the
 //!   prefix, where it is another). A topic that is denied within that is refused alone. Permissions that are
 //!   extended count from a node's next connection on.
