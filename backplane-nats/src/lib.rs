@@ -46,7 +46,9 @@
 //! | largest body | 768 KiB: with any header it fits into the default `max_payload` of 1 MiB | the same |
 //!
 //! In a cluster, a node over core NATS has a connection to each other server too, on which it sees that these
-//! know of a subscription before that is confirmed. While servers are parted from each other, what one does not
+//! know of a subscription before that is confirmed, and, before its link is up, that its server and the others
+//! pass on to each other: servers that were just started take nodes in before they have found each other. A
+//! server that is silent is waited for for a second or two, and asked again after 10 seconds. While servers are parted from each other, what one does not
 //! pass on is lost, and without numbers nobody is told. Two nodes at one server that subscribe the same new
 //! topic at the same instant may miss what another server's node publishes within that instant.
 //!
