@@ -274,9 +274,10 @@ async fn nats2_15_topics_of_one_part_share_a_message() {
     publish_at_once(&there, &topics, 0..ALL).await;
     let stored = messages(&broker).await - before;
     assert!(stored < u64::from(ALL) / 4, "{ALL} envelopes take {stored} messages");
-    let mut next = vec![0; TOPICS];
+    let (mut next, mut places) = (vec![0; TOPICS], HashSet::new());
     for _ in 0..ALL {
         let envelope = message(&mut heard).await;
+        assert!(places.insert(envelope.offset.unwrap()), "{:?} twice", envelope.offset);
         let number = number(&envelope);
         let place = &mut next[number as usize % TOPICS];
         assert_eq!(
