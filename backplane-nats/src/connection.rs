@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use async_nats::{Client, Subscriber, connection::State};
@@ -64,11 +65,12 @@ impl Servers {
         Err(failed)
     }
 
-    /// The other servers of the cluster that this is a connection to one of.
+    /// The other servers of the cluster that this is a connection to one of: all that are known. The client
+    /// library does not say when the server tells of more.
     pub(crate) fn others(&self, connection: &Connection) -> Vec<Server> {
-        let urls = connection.client.server_info().connect_urls;
-        let servers = urls.iter().filter_map(|address| from_url::server(address).ok());
-        servers.filter(|server| server.to_string() != connection.notices.address()).collect()
+        let mut servers = self.known();
+        servers.retain(|server| server.to_string() != connection.notices.address());
+        servers
     }
 
     pub(crate) async fn connect_to(
@@ -82,6 +84,10 @@ impl Servers {
         let (client, thread) =
             client::connect(&self.config, server, &fences, Arc::clone(&notices)).await?;
         Connection::start(client, thread, notices, self.subjects.clone()).await
+    }
+
+    pub(crate) const fn connect_deadline(&self) -> Duration {
+        self.config.node.connect_deadline
     }
 
     fn known(&self) -> Vec<Server> {

@@ -42,11 +42,13 @@
 //! | publisher's outage | local sinks are served, the ticket says that nobody else is | the same |
 //! | subscriber's outage | lost, and reported as `Interrupted` … `Restored` | read on from where it was; what was trimmed meanwhile is a `Gap` |
 //! | replay | none | as long as `age`, `entries` and `bytes` keep it |
-//! | filter | the server | the node, by a header, before it decodes anything |
+//! | filter | the server | the node, by the topic that stands before each frame, before it decodes anything |
 //! | largest body | 768 KiB: with any header it fits into the default `max_payload` of 1 MiB | the same |
 //!
 //! In a cluster, a node over core NATS has a connection to each other server too, on which it sees that these
-//! know of a subscription before that is confirmed. While servers are parted from each other, what one does not
+//! know of a subscription before that is confirmed, and, before its link is up, that its server and the others
+//! pass on to each other: servers that were just started take nodes in before they have found each other. A
+//! server that is silent is waited for for a second or two, and asked again after 10 seconds. While servers are parted from each other, what one does not
 //! pass on is lost, and without numbers nobody is told. Two nodes at one server that subscribe the same new
 //! topic at the same instant may miss what another server's node publishes within that instant.
 //!
@@ -58,8 +60,9 @@
 //!
 //! * **Subjects** of core NATS are called `{prefix}.{hub}.{kind}.{name}`. Each of prefix, hub and name is one
 //!   token: its own text if that is made of letters, digits, `_` and `-`, otherwise `~` and the text in
-//!   base64url. JetStream's are `{prefix}.log.{part}`, with `{hub}.{kind}.{name}` in the header
-//!   `Backplane-Topic`. Besides, each node sends itself messages below `{prefix}.fence`.
+//!   base64url. JetStream's are `{prefix}.log.{part}`: a message holds what a node published close together on
+//!   topics of that part, each under its `{hub}.{kind}.{name}`, up to 64 KiB or one larger envelope. Besides,
+//!   each node sends itself messages below `{prefix}.fence`.
 //! * **Permissions** for a user that uses core NATS and nothing else: publish and subscribe on `backplane.>` (the
 //!   prefix, where it is another). A topic that is denied within that is refused alone. Permissions that are
 //!   extended count from a node's next connection on.

@@ -244,6 +244,105 @@ async fn nats2_15_changes_of_interest_lose_nothing() {
     assert_eq!((stats.doubled, stats.lost, stats.connections), (0, 0, 1));
 }
 
+/// Publishes these numbers at once, each on the next of the topics, and waits until all are stored.
+async fn publish_at_once(node: &Node, topics: &[Topic], bodies: std::ops::Range<u32>) {
+    let envelope = |body: u32| {
+        let topic = topics[body as usize % topics.len()].clone();
+        node.try_publish(Envelope::new(topic, body.to_string())).unwrap()
+    };
+    let tickets: Vec<_> = bodies.map(envelope).collect();
+    for ticket in tickets {
+        assert_eq!(soon("it is stored", ticket).await.unwrap(), Receipt::Stored);
+    }
+}
+
+/// How many messages the stream has had.
+async fn messages(broker: &Broker) -> u64 {
+    let stream = stranger(broker).await.get_stream("backplane").await.unwrap();
+    stream.get_info().await.unwrap().state.last_sequence
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_topics_of_one_part_share_a_message() {
+    const TOPICS: usize = 500;
+    const ALL: u32 = 4_000;
+    let broker = server().await;
+    let (here, there) = (node(&broker, "").await, node(&broker, "").await);
+    let topics: Vec<Topic> = (0..TOPICS).map(|number| topic(&number.to_string())).collect();
+    let mut heard = listen(&here, &topics).await;
+    let before = messages(&broker).await;
+    publish_at_once(&there, &topics, 0..ALL).await;
+    let stored = messages(&broker).await - before;
+    assert!(stored < u64::from(ALL) / 4, "{ALL} envelopes take {stored} messages");
+    let (mut next, mut places) = (vec![0; TOPICS], HashSet::new());
+    for _ in 0..ALL {
+        let envelope = message(&mut heard).await;
+        assert!(places.insert(envelope.offset.unwrap()), "{:?} twice", envelope.offset);
+        let number = number(&envelope);
+        let place = &mut next[number as usize % TOPICS];
+        assert_eq!(
+            (number as usize / TOPICS, envelope.topic),
+            (*place, topics[number as usize % TOPICS].clone())
+        );
+        *place += 1;
+    }
+    // From any place of a message on, exactly what stands behind it.
+    for topic in [&topics[0], &topics[77], &topics[TOPICS - 1]] {
+        let (all, _all) = Collector::read(&there, topic, Position::Earliest).await.unwrap();
+        let numbers = all.numbers(ALL as usize / TOPICS).await.unwrap();
+        for after in 0..numbers.len() - 1 {
+            let from = Position::After(all.offset(after).unwrap());
+            let (late, _late) = Collector::read(&there, topic, from).await.unwrap();
+            let wanted = &numbers[after + 1..];
+            assert_eq!(late.numbers(wanted.len()).await.unwrap(), wanted, "{topic} behind {after}");
+        }
+    }
+}
+
+/// An administrator's bound on messages, which each envelope is far below.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_what_shares_a_message_stays_below_the_bound_of_the_stream() {
+    let broker = server().await;
+    let config = Config {
+        name: "backplane".to_owned(),
+        subjects: vec!["backplane.log.*".to_owned()],
+        max_message_size: 5_000,
+        ..Config::default()
+    };
+    stranger(&broker).await.create_stream(config).await.unwrap();
+    let node = node(&broker, "outage=refuse").await;
+    let topics: Vec<Topic> = (0..100).map(|number| topic(&number.to_string())).collect();
+    publish_at_once(&node, &topics, 0..2_000).await;
+    let one = topic("one");
+    publish_at_once(&node, &[one], 0..2_000).await;
+}
+
+/// What somebody else has written into the stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_what_is_no_entry_is_counted_and_dropped() {
+    let broker = server().await;
+    let (here, there) = (node(&broker, "").await, node(&broker, "").await);
+    let tea = topic("tea");
+    let mut heard = listen(&here, std::slice::from_ref(&tea)).await;
+    let (read, _read) = Collector::read(&here, &tea, Position::Earliest).await.unwrap();
+    let subject = format!("backplane.log.{}", tea.part_of(JetStreamConfig::default().parts));
+    let log = stranger(&broker).await;
+    let before = here.stats();
+    let strange: [&[u8]; 4] =
+        [b"", b"hello", b"\xB5\xC1\x10\0orders.gro", b"\xB5\xC2\x01\0a\0\0\0\0"];
+    for bytes in strange {
+        log.publish(subject.clone(), bytes.into()).await.unwrap().await.unwrap();
+    }
+    publish(&there, &tea, 0..1).await;
+    assert_eq!(number(&message(&mut heard).await), 0);
+    assert_eq!(read.numbers(1).await.unwrap(), [0]);
+    let stats = here.stats();
+    let counted = |stats: &Stats| stats.malformed + stats.unknown_version;
+    assert_eq!(counted(&stats) - counted(&before), strange.len() as u64);
+    assert!(stats.unknown_version > before.unknown_version, "of a newer version, and said so");
+    assert_eq!((stats.connections, stats.lost), (1, 0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats2_15_a_part_without_interest_is_not_read() {
     let broker = server().await;

@@ -80,23 +80,31 @@ impl Inbound {
     ///
     /// Runs the sinks before it returns. Bytes that are no envelope are counted and dropped.
     pub fn frame(&self, bytes: impl Into<Bytes>) {
-        self.enters(bytes.into(), None);
+        self.enter(std::iter::once((bytes.into(), None)));
     }
 
     /// The same, from a log, where it stands at this offset. Returns whether the node has taken it: once
     /// it has given the connection up it does not, and the next connection is to bring it.
     #[must_use = "what was not taken is to be read again"]
     pub fn frame_at(&self, bytes: impl Into<Bytes>, offset: Offset) -> bool {
-        self.enters(bytes.into(), Some(offset))
+        self.enter(std::iter::once((bytes.into(), Some(offset))))
     }
 
-    fn enters(&self, bytes: Bytes, offset: Option<Offset>) -> bool {
+    /// The same for frames that stand together in one entry of a log: the node takes all of them, or none.
+    #[must_use = "what was not taken is to be read again"]
+    pub fn frames_at(&self, frames: impl IntoIterator<Item = (Bytes, Offset)>) -> bool {
+        self.enter(frames.into_iter().map(|(bytes, offset)| (bytes, Some(offset))))
+    }
+
+    fn enter(&self, frames: impl Iterator<Item = (Bytes, Option<Offset>)>) -> bool {
         match &self.detour {
             Some(detour) => {
-                detour.arrives(Arrival::Frame(bytes, offset));
+                frames.for_each(|(bytes, offset)| detour.arrives(Arrival::Frame(bytes, offset)));
                 true
             }
-            None => self.while_open(|shared| shared.frame(bytes, offset)),
+            None => self.while_open(|shared| {
+                frames.for_each(|(bytes, offset)| shared.frame(bytes, offset));
+            }),
         }
     }
 

@@ -3,8 +3,7 @@
 use std::{collections::HashMap, error::Error, future::IntoFuture, sync::Arc};
 
 use async_nats::{
-    HeaderMap, Subject,
-    header::NATS_MESSAGE_ID,
+    Subject,
     jetstream::{
         self,
         context::{PublishError, PublishErrorKind},
@@ -20,32 +19,46 @@ use tokio::{sync::Mutex, task};
 
 use super::{
     api::{AGAIN, Api, passes},
-    consumer::TOPIC,
+    entry,
     stream::Stream,
 };
 use crate::subject;
 
-/// Room in a message for its headers, with the longest names.
-const HEADERS: usize = 2048;
+/// Room in a message for its headers, and for what an entry adds to a frame with the longest names.
+const AROUND: usize = 2048;
+
+/// The most bytes in one entry, unless one frame alone is larger: what a reader without interest in them has
+/// to take all the same.
+const LARGEST: usize = 64 * 1024;
 
 /// Writes batches on one connection.
 #[derive(Debug)]
 pub(super) struct Appender {
     api: Api,
     stream: Arc<Stream>,
+    /// How large a message of the stream may be.
+    largest: usize,
     /// Whose turn it is. A batch takes its place at its first poll, and keeps it until everything of it is
     /// answered.
     turn: Mutex<()>,
 }
 
-/// One frame on its way to the stream.
+/// Frames on their way to the stream, in one message.
 struct Entry {
     subject: Subject,
-    topic: Topic,
     /// By which the servers know it again.
     id: Option<String>,
-    frame: Bytes,
+    payload: Bytes,
     envelopes: Vec<usize>,
+}
+
+/// Frames of one part, no two of one topic, that are to stand in one entry.
+#[derive(Debug)]
+struct Sharing {
+    part: u32,
+    frames: Vec<Frame>,
+    channels: Vec<String>,
+    size: usize,
 }
 
 /// What becomes of an entry that was not stored.
@@ -56,14 +69,14 @@ enum Fate {
 }
 
 impl Appender {
-    pub(super) fn new(api: Api, stream: Arc<Stream>) -> Self {
-        Self { api, stream, turn: Mutex::new(()) }
+    pub(super) fn new(api: Api, stream: Arc<Stream>, largest: usize) -> Self {
+        Self { api, stream, largest, turn: Mutex::new(()) }
     }
 
     /// Appends a batch.
     ///
-    /// All of it is on its way at once, but for a topic of which it has several frames: each of these waits
-    /// for the answer to the one before. Where the stream moves to another server, what is on its way may get
+    /// All of it is on its way at once, but for a topic of which it has several frames: the entry of each of
+    /// these waits for the answer to the one before. Where the stream moves to another server, what is on its way may get
     /// lost in the middle, and then nothing behind it may be stored before it.
     pub(super) async fn write(&self, batch: &Batch) -> Result<Vec<Refused<usize>>, LinkError> {
         // A yield for fairness before its place is taken would let the next one pass.
@@ -89,25 +102,22 @@ impl Appender {
         Ok(refused)
     }
 
-    /// The frames of a batch, no two of one topic in one round.
     fn rounds(&self, batch: &Batch) -> Vec<Vec<Entry>> {
-        let largest = self.api.connection.client.max_payload().saturating_sub(HEADERS);
+        let largest = self.largest.min(self.api.connection.client.max_payload());
+        let largest = largest.saturating_sub(AROUND);
         let frames = batch.frames_within(largest);
-        let mut rounds: Vec<Vec<Entry>> = Vec::new();
-        let mut earlier: HashMap<Topic, usize> = HashMap::with_capacity(frames.len());
-        for frame in frames {
-            let id = batch.id_of(&frame);
-            let Frame { topic, bytes: frame, envelopes } = frame;
-            let part = topic.part_of(self.stream.parts);
-            let subject = self.stream.subjects.part(part).into();
-            let round = earlier.entry(topic.clone()).or_default();
-            if rounds.len() == *round {
-                rounds.push(Vec::new());
+        let rounds = share(frames, self.stream.parts, largest.min(LARGEST));
+        let entry = |sharing: Sharing| {
+            let Sharing { part, frames, channels, .. } = sharing;
+            let each = channels.iter().zip(&frames);
+            Entry {
+                subject: self.stream.subjects.part(part).into(),
+                id: batch.id_of(&frames),
+                payload: entry::write(each.map(|(channel, frame)| (&**channel, &*frame.bytes))),
+                envelopes: frames.into_iter().flat_map(|frame| frame.envelopes).collect(),
             }
-            rounds[*round].push(Entry { subject, topic, id, frame, envelopes });
-            *round += 1;
-        }
-        rounds
+        };
+        rounds.into_iter().map(|round| round.into_iter().map(entry).collect()).collect()
     }
 
     /// Appends these, and waits until each is stored or refused. Returns those that no server has taken.
@@ -173,11 +183,100 @@ impl Appender {
 
 impl Entry {
     fn message(&self) -> PublishMessage {
-        let mut headers = HeaderMap::new();
-        headers.insert(TOPIC, subject::channel(&self.topic));
-        if let Some(id) = &self.id {
-            headers.insert(NATS_MESSAGE_ID, &**id);
+        let message = PublishMessage::build().payload(self.payload.clone());
+        match &self.id {
+            Some(id) => message.message_id(id),
+            None => message,
         }
-        PublishMessage::build().headers(headers).payload(self.frame.clone())
+    }
+}
+
+/// Divides frames into entries of at most so many bytes, unless one frame alone is larger; and these into
+/// rounds, with no two frames of one topic in one round.
+fn share(frames: Vec<Frame>, parts: u32, largest: usize) -> Vec<Vec<Sharing>> {
+    let mut rounds: Vec<Vec<Sharing>> = Vec::new();
+    let mut earlier: HashMap<Topic, usize> = HashMap::with_capacity(frames.len());
+    // The entry of each round and part that was begun last.
+    let mut open: HashMap<(usize, u32), usize> = HashMap::new();
+    for frame in frames {
+        let part = frame.topic.part_of(parts);
+        let channel = subject::channel(&frame.topic);
+        let size = entry::size(&channel, &frame.bytes);
+        let next = earlier.entry(frame.topic.clone()).or_default();
+        let at = *next;
+        *next += 1;
+        if rounds.len() == at {
+            rounds.push(Vec::new());
+        }
+        let round = &mut rounds[at];
+        let last = open.get(&(at, part)).and_then(|last| round.get_mut(*last));
+        match last.filter(|it| it.size + size <= largest) {
+            Some(sharing) => {
+                sharing.frames.push(frame);
+                sharing.channels.push(channel);
+                sharing.size += size;
+            }
+            None => {
+                open.insert((at, part), round.len());
+                let (frames, channels) = (vec![frame], vec![channel]);
+                round.push(Sharing { part, frames, channels, size });
+            }
+        }
+    }
+    rounds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LARGEST: usize = 1000;
+
+    /// A frame of this topic, which takes so many bytes of an entry.
+    fn frame(name: &str, size: usize, envelopes: &[usize]) -> Frame {
+        let topic = Topic::group("orders", name);
+        let around = entry::size(&subject::channel(&topic), &[]);
+        let bytes = vec![b'x'; size - around].into();
+        Frame { topic, bytes, envelopes: envelopes.to_vec() }
+    }
+
+    /// For each round, for each entry: its part and its envelopes.
+    fn shared(frames: Vec<Frame>, parts: u32) -> Vec<Vec<(u32, Vec<usize>)>> {
+        let envelopes = |it: Sharing| it.frames.into_iter().flat_map(|it| it.envelopes).collect();
+        let entry = |it: Sharing| (it.part, envelopes(it));
+        let rounds = share(frames, parts, LARGEST).into_iter();
+        rounds.map(|round| round.into_iter().map(entry).collect()).collect()
+    }
+
+    #[test]
+    fn frames_of_one_part_share_an_entry_as_long_as_there_is_room() {
+        let frames = ["a", "b", "c", "d"].into_iter().zip(0..);
+        let frames: Vec<Frame> = frames.map(|(name, at)| frame(name, 400, &[at])).collect();
+        assert_eq!(shared(frames.clone(), 1), [[(1, vec![0, 1]), (1, vec![2, 3])]]);
+        let round = shared(frames, 16).remove(0);
+        let mut parts: Vec<u32> = round.iter().map(|(part, _)| *part).collect();
+        parts.dedup();
+        assert_eq!(parts.len(), round.len(), "{round:?}");
+        let exact = vec![frame("a", 500, &[0]), frame("b", 500, &[1]), frame("c", 50, &[2])];
+        assert_eq!(shared(exact, 1), [[(1, vec![0, 1]), (1, vec![2])]]);
+    }
+
+    #[test]
+    fn what_is_too_large_stands_alone_and_keeps_nothing_else_out() {
+        let frames = vec![frame("a", 100, &[0]), frame("b", 5000, &[1]), frame("c", 100, &[2])];
+        assert_eq!(shared(frames, 1), [[(1, vec![0]), (1, vec![1]), (1, vec![2])]]);
+    }
+
+    #[test]
+    fn frames_of_one_topic_follow_each_other_in_rounds() {
+        let frames = vec![
+            frame("a", 900, &[0, 2]),
+            frame("b", 100, &[1]),
+            frame("a", 100, &[3]),
+            frame("b", 100, &[4, 5]),
+            frame("c", 100, &[6]),
+        ];
+        let expected = [vec![(1, vec![0, 2, 1]), (1, vec![6])], vec![(1, vec![3, 4, 5])]];
+        assert_eq!(shared(frames, 1), expected);
     }
 }

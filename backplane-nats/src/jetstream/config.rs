@@ -42,9 +42,9 @@ pub struct JetStreamConfig {
     pub replicas: u32,
     /// How long an entry is kept. Default 1 hour.
     pub age: Duration,
-    /// How many entries the stream keeps. Default 1,000,000. An entry holds one envelope, or several of one
-    /// topic that were published close together; what nodes say to each other takes some three a second for
-    /// each node.
+    /// How many entries the stream keeps. Default 1,000,000. An entry holds one envelope, or several of
+    /// topics of one part that were published close together; what nodes say to each other takes some three a
+    /// second for each node.
     pub entries: u64,
     /// How many bytes the stream keeps. Default 1 GiB.
     pub bytes: ByteSize,

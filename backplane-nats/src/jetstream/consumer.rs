@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::{
-    HeaderMap, Message, StatusCode, Subject, Subscriber,
+    Message, StatusCode, Subject, Subscriber,
     jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info},
 };
 use backplane_core::LinkError;
@@ -16,9 +16,6 @@ use super::{
     stream::{At, Stream},
 };
 use crate::pubsub::kept;
-
-/// The header that names an entry's topic.
-pub(super) const TOPIC: &str = "Backplane-Topic";
 
 /// How often the server says that it has nothing.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -50,17 +47,9 @@ pub(super) struct Consumer {
 pub(super) struct Found {
     pub(super) part: u32,
     pub(super) at: At,
-    headers: Option<HeaderMap>,
-    pub(super) frame: Bytes,
+    pub(super) payload: Bytes,
     /// How many more the server had then.
     pub(super) pending: u64,
-}
-
-impl Found {
-    /// The channel of its topic, unless somebody else has written there.
-    pub(super) fn channel(&self) -> Option<&str> {
-        self.headers.as_ref()?.get(TOPIC).map(|channel| channel.as_str())
-    }
 }
 
 /// Why nothing more comes.
@@ -172,8 +161,7 @@ impl Consumer {
             return Err(Ended::Broken("something is missing"));
         }
         self.sent = sent;
-        let Message { headers, payload, .. } = message;
-        Ok(Some(Found { part, at, headers, frame: kept(payload), pending }))
+        Ok(Some(Found { part, at, payload: kept(message.payload), pending }))
     }
 
     /// A heartbeat, or a request to say that everything before it has been taken.

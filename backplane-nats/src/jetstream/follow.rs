@@ -1,6 +1,6 @@
 //! The task that reads what this node is interested in.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use backplane_core::{LinkError, Topic, wire::Inbound};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
@@ -8,6 +8,7 @@ use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 use super::{
     api::Api,
     consumer::{Consumer, Ended, Found},
+    entry,
     place::Place,
     stream::{Standing, Stream},
 };
@@ -135,11 +136,24 @@ impl Follower {
                 // A server that did not have it yet when the consumer was made begins before it.
                 continue;
             }
-            // What somebody else has written there is counted as what it is.
-            let due = found.channel().is_none_or(|it| self.place.wants(it, sequence));
-            if !due {
-                uninterested += 1;
-            } else if !self.inbound.frame_at(found.frame, Stream::offset(part, created, sequence)) {
+            let offset = |frame| Stream::offset(part, created, sequence, frame);
+            let payload = found.payload;
+            let taken = match entry::read(&payload) {
+                Some(frames) => {
+                    let due = (0..).zip(&frames).filter(|(_, (channel, _))| {
+                        let due = self.place.wants(channel, sequence);
+                        uninterested += u64::from(!due);
+                        due
+                    });
+                    let frame = |(at, (_, frame)): (usize, &(&str, Range<usize>))| {
+                        (payload.slice(frame.clone()), offset(at))
+                    };
+                    self.inbound.frames_at(due.map(frame))
+                }
+                // What somebody else has written there is counted as what it is.
+                None => self.inbound.frame_at(payload, offset(0)),
+            };
+            if !taken {
                 return false;
             }
             self.place.has_read(found.at);

@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn standing(created: u64, first: u64, last: u64) -> Standing {
-        Standing { created, first, last: at(last) }
+        Standing { created, first, last: at(last), largest: usize::MAX }
     }
 
     /// Wants one channel of part 1 from 5 on, and has read up to 7.

@@ -11,6 +11,7 @@ use backplane_core::{
 use super::{
     api::Api,
     consumer::{Consumer, Ended},
+    entry,
     stream::Stream,
 };
 
@@ -61,9 +62,13 @@ impl Reader for StreamReader {
                 let sequence = found.at.sequence;
                 let is_new = sequence > self.read;
                 self.read = self.read.max(sequence);
-                if is_new && found.channel() == Some(&self.channel) {
-                    let offset = Stream::offset(self.part, self.created, sequence);
-                    entries.push(Entry::Frame { bytes: found.frame, offset });
+                if !is_new {
+                    continue;
+                }
+                let frames = (0..).zip(entry::read(&found.payload).unwrap_or_default());
+                for (number, (_, place)) in frames.filter(|(_, (it, _))| *it == self.channel) {
+                    let offset = Stream::offset(self.part, self.created, sequence, number);
+                    entries.push(Entry::Frame { bytes: found.payload.slice(place), offset });
                 }
             }
             if !entries.is_empty() {

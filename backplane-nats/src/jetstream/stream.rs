@@ -36,6 +36,8 @@ pub(super) struct Standing {
     pub(super) first: u64,
     /// The last that it has had.
     pub(super) last: At,
+    /// How large a message may be, with its headers.
+    pub(super) largest: usize,
 }
 
 /// The stream, as it is to be.
@@ -85,9 +87,11 @@ impl Stream {
         self.parts as usize + 1
     }
 
-    /// The offset of an entry of a part. A stream that was made later has later offsets.
-    pub(super) const fn offset(part: u32, created: u64, sequence: u64) -> Offset {
-        Offset::new(part, (created, sequence))
+    /// The offset of one of the frames of an entry of a part. A stream that was made later has later offsets.
+    pub(super) fn offset(part: u32, created: u64, sequence: u64, frame: usize) -> Offset {
+        // No entry has more: a small one takes several bytes of the entry's 64 KiB.
+        let frame = u16::try_from(frame).unwrap_or(u16::MAX);
+        Offset::of_frame(part, (created, sequence), frame)
     }
 
     /// Makes the stream if it is not there, and says where it stands; or why it will not do.
@@ -210,6 +214,11 @@ fn standing(info: &Info) -> Standing {
             sequence: state.last_sequence,
             time: state.last_timestamp.unix_timestamp_nanos(),
         },
+        // Below zero, and by older servers at zero, there is no bound.
+        largest: usize::try_from(info.config.max_message_size)
+            .ok()
+            .filter(|largest| *largest > 0)
+            .unwrap_or(usize::MAX),
     }
 }
 

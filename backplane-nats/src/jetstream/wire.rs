@@ -112,7 +112,7 @@ impl Wire for JetStreamWire {
         let (requests, asked) = mpsc::channel(2);
         let mut tasks = JoinSet::new();
         tasks.spawn(follower.run(asked));
-        let appender = Appender::new(api.clone(), Arc::clone(&self.stream));
+        let appender = Appender::new(api.clone(), Arc::clone(&self.stream), standing.largest);
         Ok(JetStreamSession { api, appender, requests, caught_up: catches_up, _tasks: tasks })
     }
 

@@ -56,6 +56,8 @@ impl Wire for PubSubWire {
 
     async fn connect(&self, inbound: Inbound) -> Result<PubSubSession, LinkError> {
         let connection = self.servers.connect(Some(&inbound)).await?;
+        let witnesses = Witnesses::new(Arc::clone(&self.servers));
+        witnesses.meet(&connection).await?;
         let inflow = Arc::new(Inflow::new(inbound, connection.client.statistics()));
         let (routes, reader) = Routes::new(Arc::clone(&inflow));
         let mut tasks = JoinSet::new();
@@ -66,7 +68,7 @@ impl Wire for PubSubWire {
             publisher: Publisher::default(),
             routes,
             inflow,
-            witnesses: Witnesses::new(Arc::clone(&self.servers)),
+            witnesses,
             _tasks: tasks,
         })
     }

@@ -231,14 +231,15 @@ impl Follower {
             if frames.is_empty() && !self.inbound.frame_at(Vec::new(), id.offset(part, 0)) {
                 return false;
             }
-            for (number, (channel, frame)) in frames.into_iter().enumerate() {
+            let due = (0..).zip(frames).filter_map(|(number, (channel, frame))| {
                 let due = std::str::from_utf8(&channel).ok();
                 let due = due.and_then(|channel| self.place.due(channel));
-                if due.is_none_or(|due| id <= *due) {
-                    uninterested += 1;
-                } else if !self.inbound.frame_at(frame, id.offset(part, number)) {
-                    return false;
-                }
+                let is_due = due.is_some_and(|due| id > *due);
+                uninterested += u64::from(!is_due);
+                is_due.then(|| (frame.into(), id.offset(part, number)))
+            });
+            if !self.inbound.frames_at(due) {
+                return false;
             }
             self.place.read[part as usize] = Some(id);
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! topic ─ hash ─▶ part ─ XADD {prefix}/log/{part} MAXLEN ~ … c {channel} e {frame}
-//! XREAD BLOCK … {parts with interest} ─ channel of no interest? ─▶ Inbound::frame_at
+//! XREAD BLOCK … {parts with interest} ─ channel of no interest? ─▶ Inbound::frames_at
 //! ```
 //!
 //! A node reads the parts that its interest falls into, and drops what it has no interest in by its
