@@ -106,7 +106,8 @@
 //!   [`Hub::health`].
 //! * To write a front end: [`Hub::open`], [`Connection`], [`Call`], [`upload`], [`Outbound`],
 //!   [`Replies`], [`Protocol`]; for clients whose requests land on any node: [`Hub::announce`],
-//!   [`Hub::claim`], [`Hub::relay`], [`Relay`].
+//!   [`Hub::claim`], [`Hub::relay`], [`Relay`]; for connections that move to another node:
+//!   [`Hub::adopt`], [`Connection::freeze`], [`Hub::drain`].
 //!
 //! # A message's way
 //!
@@ -133,6 +134,8 @@
 //!   loses messages, as [`HubOptions`] say. [`Hub::stats`] counts every message that is dropped.
 //! * Messages of one task to one target arrive in their order. Between targets there is none, nor
 //!   between what is sent to a client and what it is asked.
+//! * A connection that moves to another node, where its front end can do that, gets every message once. Its
+//!   [portable](HubBuilder::portable) items move along.
 //! * A client that is asked for a result is called once, and the call fails as soon as its connection
 //!   or its node is gone. There is no other deadline.
 //!

@@ -98,6 +98,44 @@
 //! So a relayed request costs a round trip over the backplane, and a load balancer with affinity still
 //! saves that: it is an optimisation, and nothing depends on it.
 //!
+//! # Stateful reconnect
+//!
+//! With [`Options::stateful_reconnect`], a client that asks for it (`withStatefulReconnect()`) and loses its
+//! WebSocket opens another one and goes on: no hook runs, its id, groups and items stay, and neither side
+//! misses a message. Both number what they send and keep it until the other has acknowledged it; after a break
+//! each says where it goes on and sends again what the other may lack. As the original does it, a client
+//! has [`Options::disconnect_timeout`] to come back. One that says that it goes, by a Close message or a close frame
+//! with the code 1000 or 1001, is not waited for.
+//!
+//! Beyond the original, the new socket may come to **any node**. The node that has the connection hands it
+//! over, by way of the backplane:
+//!
+//! ```text
+//! new node ─ preview? ─▶ old node: its groups
+//!   subscribes to all of them, and holds what comes
+//! new node ─ take ─▶ old node: freezes; what is not acknowledged, counters, groups, items, marks of what came
+//!   what both have heard is dropped once; the client's socket goes on here
+//! new node ─ taken ─▶ old node: forgets the connection, and sends on what still comes
+//! ```
+//!
+//! * Nothing is lost or doubled, as each message has a mark by which both nodes know it: the last 512 of
+//!   a connection are remembered. What the old node hears later than the new one is sent on; of different
+//!   topics, messages may overtake each other, as ever.
+//! * Calls that run go on where they are, and are answered by way of the new node, for as long as
+//!   [`Options::disconnect_timeout`]; then they fail for their client. So do streams, of which those that the client
+//!   sends take no more items. Results that the old node waits for from the client fail at once.
+//! * Items move that the hub [names](backplane_hub::HubBuilder::portable); claims are those that the client
+//!   proves to the new node. Presence sees the connection join there and leave here.
+//! * The old node keeps the connection where the handover fails: its client is answered 503, or 404 where
+//!   nobody has it, and negotiates anew. A connection moves only while both links are up.
+//! * What waits for the client moves along, so a handover is as large as the connection's queue and
+//!   [`Options::stateful_buffer`] at most, in pieces that the backplane carries.
+//!
+//! [`Hub::drain`](backplane_hub::Hub::drain) uses that to replace a node: it closes the sockets of such clients
+//! with the code 1012, whose clients come back at once, and lets no client in (503). Whatever hands out requests must
+//! not send them to it by then, or try another node on a 503; [`health_router`] says `draining`. Where a node
+//! dies instead, its connections are gone, and clients connect anew.
+//!
 //! # When the backplane loses something
 //!
 //! While the link to the broker is down, a node serves its own clients, and [`health_router`] says
