@@ -4,7 +4,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use backplane_hub::{Hub, SendError, Sent};
 use serde::{Deserialize, Serialize};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
 const STEPS: [&str; 4] = ["Placed", "Preparing", "Shipped", "Delivered"];
 
@@ -40,6 +43,7 @@ struct Order {
 pub(crate) struct Kitchen {
     node: Arc<str>,
     orders: mpsc::Sender<Order>,
+    closing: Arc<Notify>,
 }
 
 /// The other end of a [`Kitchen`].
@@ -48,13 +52,34 @@ pub(crate) struct Work {
     node: Arc<str>,
     step: Duration,
     orders: mpsc::Receiver<Order>,
+    closing: Arc<Notify>,
+}
+
+/// Why an order is not taken, for the customer to read.
+#[derive(Debug)]
+pub(crate) enum NotTaken {
+    /// It is none.
+    Wrong(String),
+    /// This node takes none.
+    Busy(String),
+}
+
+impl From<NotTaken> for String {
+    fn from(not_taken: NotTaken) -> Self {
+        match not_taken {
+            NotTaken::Wrong(text) | NotTaken::Busy(text) => text,
+        }
+    }
 }
 
 impl Kitchen {
     pub(crate) fn new(node: &str, step: Duration) -> (Self, Work) {
         let (sender, orders) = mpsc::channel(10_000);
         let node: Arc<str> = node.into();
-        (Self { node: Arc::clone(&node), orders: sender }, Work { node, step, orders })
+        let closing = Arc::default();
+        let kitchen =
+            Self { node: Arc::clone(&node), orders: sender, closing: Arc::clone(&closing) };
+        (kitchen, Work { node, step, orders, closing })
     }
 
     /// The name of the node that this kitchen belongs to.
@@ -62,17 +87,28 @@ impl Kitchen {
         &self.node
     }
 
-    /// Takes an order and returns its id; `Err` says why not, for the customer to read.
-    pub(crate) fn place(&self, user: &str, order: &NewOrder) -> Result<String, String> {
+    /// Takes no more orders. Those that it has are worked on to their end.
+    pub(crate) fn close(&self) {
+        self.closing.notify_one();
+    }
+
+    /// Takes an order and returns its id.
+    pub(crate) fn place(&self, user: &str, order: &NewOrder) -> Result<String, NotTaken> {
         if order.item.trim().is_empty() || order.quantity == 0 {
-            return Err("An order needs an item and a quantity of at least 1.".to_owned());
+            let text = "An order needs an item and a quantity of at least 1.".to_owned();
+            return Err(NotTaken::Wrong(text));
         }
-        let number = getrandom::u64().map_err(|error| format!("No order number: {error}."))?;
+        let number = getrandom::u64();
+        let number =
+            number.map_err(|error| NotTaken::Busy(format!("No order number: {error}.")))?;
         let id = format!("order-{number:016x}");
         let order = Order { id: id.clone(), user: user.to_owned(), due: Instant::now(), taken: 0 };
         match self.orders.try_send(order) {
             Ok(()) => Ok(id),
-            Err(_) => Err("The kitchen has too many orders; try again in a while.".to_owned()),
+            Err(_) => {
+                let text = "The kitchen is closing or has too many orders; try again in a while.";
+                Err(NotTaken::Busy(text.to_owned()))
+            }
         }
     }
 
@@ -83,15 +119,18 @@ impl Kitchen {
 }
 
 impl Work {
-    /// Works until the kitchen is gone. Every step takes equally long, so orders stay in line.
+    /// Works until the kitchen is closed and all its orders are delivered. Every step takes equally long,
+    /// so orders stay in line.
     pub(crate) async fn run(mut self, hub: Hub) {
         let mut line: VecDeque<Order> = VecDeque::new();
-        loop {
+        let mut open = true;
+        while open || !line.is_empty() {
             let due = line.front().map(|order| order.due);
             tokio::select! {
-                order = self.orders.recv() => match order {
+                () = self.closing.notified() => self.orders.close(),
+                order = self.orders.recv(), if open => match order {
                     Some(order) => line.push_front(order),
-                    None => return,
+                    None => open = false,
                 },
                 () = at(due) => {
                     if let Some(mut order) = line.pop_front() {

@@ -17,7 +17,6 @@ mod page;
 
 use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
 
-use backplane_hub::Hub;
 use clap::Parser;
 use login::Login;
 
@@ -71,46 +70,25 @@ async fn run() -> Result<(), Box<dyn Error>> {
     };
     page::fetch_client();
 
-    let (mut hubs, mut nodes) = (Vec::new(), Vec::new());
+    let mut nodes = Vec::new();
     for number in 1..=arguments.nodes {
         let name = name(&arguments, number)?;
         let address = front_door::place(arguments.listen, arguments.nodes, number)?;
-        let (hub, bound) =
+        let node =
             node::start(&name, address, &arguments.backplane, &login, arguments.step).await?;
-        println!("{name} listens on http://{bound}");
-        hubs.push(hub);
-        nodes.push(bound);
+        println!("{name} listens on http://{}", node.address);
+        nodes.push(node);
     }
-    let open = front_door::open(arguments.listen, nodes).await?;
+    let addresses = nodes.iter().map(|node| node.address).collect();
+    let open = front_door::open(arguments.listen, addresses).await?;
     println!("\nOpen http://{open} in two browsers (or windows) and order something.");
     front_door::asked_to_stop().await?;
-    leave(hubs).await;
+    // Those of a single node go on at those of other processes.
+    let others = nodes.len() == 1;
+    for node in nodes {
+        node.stop(others).await;
+    }
     Ok(())
-}
-
-/// Takes leave of the customers: those of a single node go on with those of other processes.
-async fn leave(hubs: Vec<Hub>) {
-    const PATIENCE: Duration = Duration::from_secs(60);
-    const SHORT: Duration = Duration::from_secs(1);
-    let left = match &hubs[..] {
-        [single] => single.drain(PATIENCE).await,
-        // All nodes end at once, and nobody is there to go on with.
-        several => {
-            let mut left = Ok(());
-            for hub in several {
-                left = hub.close(SHORT).await.and(left);
-            }
-            left
-        }
-    };
-    if let Err(error) = left {
-        tracing::warn!(%error, "not all customers have left");
-    }
-    for hub in hubs {
-        if let Err(error) = hub.backplane().close(SHORT).await {
-            tracing::warn!(%error, "not all was sent");
-        }
-    }
 }
 
 /// The name of a node.

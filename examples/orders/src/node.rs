@@ -12,10 +12,11 @@ use axum::{
 use backplane_hub::{Hub, connect};
 use backplane_signalr::{Options, health_router};
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 
 use crate::{
     hub,
-    kitchen::{Kitchen, NewOrder},
+    kitchen::{Kitchen, NewOrder, NotTaken},
     login::Login,
     page,
 };
@@ -26,14 +27,44 @@ struct Node {
     login: Login,
 }
 
-/// Starts a node; returns its hub, and where it listens.
+/// A node that runs.
+pub(crate) struct Running {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    hub: Hub,
+    kitchen: Kitchen,
+    work: JoinHandle<()>,
+}
+
+impl Running {
+    /// Takes leave of the customers: those that can go on at other nodes do, if there are such. Orders that
+    /// were taken are delivered.
+    pub(crate) async fn stop(self, others: bool) {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        const SHORT: Duration = Duration::from_secs(1);
+        let left =
+            if others { self.hub.drain(PATIENCE).await } else { self.hub.close(SHORT).await };
+        if let Err(error) = left {
+            tracing::warn!(%error, "not all customers have left");
+        }
+        self.kitchen.close();
+        if others && let Err(error) = self.work.await {
+            tracing::error!(%error, "the kitchen has failed");
+        }
+        if let Err(error) = self.hub.backplane().close(SHORT).await {
+            tracing::warn!(%error, "not all was sent");
+        }
+    }
+}
+
+/// Starts a node.
 pub(crate) async fn start(
     name: &str,
     address: SocketAddr,
     backplane: &str,
     login: &Login,
     step: Duration,
-) -> Result<(Hub, SocketAddr), Box<dyn Error>> {
+) -> Result<Running, Box<dyn Error>> {
     let backplane = connect(backplane).await?;
     let (kitchen, work) = Kitchen::new(name, step);
     let orders = hub::build(backplane, kitchen.clone())?;
@@ -42,7 +73,7 @@ pub(crate) async fn start(
         .token_keys(login.token_keys().clone())
         // A node can be replaced without its customers' noticing.
         .stateful_reconnect(true);
-    let node = Node { kitchen, login: login.clone() };
+    let node = Node { kitchen: kitchen.clone(), login: login.clone() };
     let app = Router::new()
         .route("/login", post(log_in))
         .route("/orders", post(place_order))
@@ -52,9 +83,9 @@ pub(crate) async fn start(
         .nest("/hubs/orders", backplane_signalr::router(&orders, options))
         .merge(page::router());
 
-    let bound = front_door::serve(address, app).await?;
-    tokio::spawn(work.run(orders.clone()));
-    Ok((orders, bound))
+    let address = front_door::serve(address, app).await?;
+    let work = tokio::spawn(work.run(orders.clone()));
+    Ok(Running { address, hub: orders, kitchen, work })
 }
 
 #[derive(Deserialize)]
@@ -103,6 +134,7 @@ async fn place_order(
             let placed = Placed { order_id, node: node.kitchen.node() };
             (StatusCode::CREATED, Json(placed)).into_response()
         }
-        Err(reason) => (StatusCode::BAD_REQUEST, reason).into_response(),
+        Err(NotTaken::Wrong(reason)) => (StatusCode::BAD_REQUEST, reason).into_response(),
+        Err(NotTaken::Busy(reason)) => (StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
     }
 }
