@@ -131,6 +131,8 @@ impl Redis {
         Broker::launch(server).await
     }
 
+    /// `appendfsync no` is not less than `everysec` where only processes die: the machine keeps what was handed
+    /// to it. It is more, as no answer is given before that, even while the disk is slow.
     fn config(&self, layout: &Layout) -> String {
         let port = layout.address().port();
         let mut text = format!(
@@ -138,7 +140,8 @@ impl Redis {
              dir {}\n\
              daemonize no\n\
              save \"\"\n\
-             appendonly {}\n",
+             appendonly {}\n\
+             appendfsync no\n",
             quoted(&layout.data().to_string_lossy()),
             if self.options.keeps_data { "yes" } else { "no" }
         );
