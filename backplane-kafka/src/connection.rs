@@ -98,8 +98,9 @@ impl KafkaWire {
             place.resize(marks.len());
             place.begin(marks);
             for (partition, mark) in marks.iter().enumerate() {
-                if place.next[partition] > *mark {
-                    // It is another log now, or has lost its end.
+                if place.next[partition] > *mark || place.is_due_behind(partition as u32, *mark) {
+                    // It is another log now, or has lost its end. What was marked, and not read yet, stood in
+                    // front of what was stored just now.
                     place.begin_anew(partition as u32);
                     trimmed.push(partition as u32);
                 }

@@ -116,6 +116,15 @@ impl Inner {
         self.settled = false;
     }
 
+    /// Whether something was wanted on the connection before from this place of the partition on, or from
+    /// further behind.
+    pub(crate) fn is_due_behind(&self, partition: u32, place: i64) -> bool {
+        self.before.values().any(|due| match due {
+            Due::Behind { partition: own, offset } => *own == partition && *offset >= place,
+            Due::Marking => false,
+        })
+    }
+
     /// A partition turns out to be another log than on the connection before: it is read from its beginning,
     /// and whatever was wanted then is wanted from there.
     pub(crate) fn begin_anew(&mut self, partition: u32) {
@@ -250,6 +259,17 @@ mod tests {
         assert!(wants(&place, "old", 0, 0) && !wants(&place, "new", 0, 0));
         let inner = place.lock();
         assert_eq!((inner.next[0], inner.last[0]), (0, None));
+    }
+
+    #[test]
+    fn a_mark_at_the_end_of_the_log_or_behind_it_is_of_another() {
+        let place = Place::default();
+        place.lock().want("a");
+        place.mark([("a".into(), 1, 7)]);
+        place.lock().begin(&[7, 8]);
+        let is_due_behind = |partition, mark| place.lock().is_due_behind(partition, mark);
+        assert!(is_due_behind(1, 7) && is_due_behind(1, 6));
+        assert!(!is_due_behind(1, 8) && !is_due_behind(0, 7));
     }
 
     #[test]

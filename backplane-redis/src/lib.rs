@@ -73,10 +73,12 @@
 //!   `client-output-buffer-limit pubsub` (by default 32 MB, or 8 MB for a minute), and reports it
 //!   as an interruption. Many large bodies need a larger limit. Streams know no such limit.
 //! * **Memory and disk, for Streams.** Each of the streams holds up to `entries` entries, for up to `age` (the
-//!   latter from Redis 6.2 on). With `appendonly yes` they outlive the server's process, also when it is
-//!   killed; the machine's sudden end may cost what `appendfsync` leaves open: a second with `everysec`,
-//!   nothing with `always`. Without, a restart loses them, and nodes are told so by a `Gap`. Databases: only
-//!   number 0 is used.
+//!   latter from Redis 6.2 on). With `appendonly yes` they outlive the server's process, and
+//!   `appendfsync` says what a sudden end costs. `always`: nothing. `no`: nothing where only the process is
+//!   killed, and what the system had not yet written where the machine ends. `everysec`: a second where the
+//!   machine ends; while the disk is slow, also up to two where only the process is killed, as the server then
+//!   answers before it writes. Without `appendonly`, a restart loses all. Nodes are told by a `Gap` where
+//!   what they have read is lost. Databases: only number 0 is used.
 //! * **Several servers.** Of a master and its replicas, all nodes of the application have to use the master:
 //!   what is published on a replica stays there. With sentinels they do.
 //!

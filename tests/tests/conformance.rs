@@ -14,6 +14,8 @@ backplane_tests::conformance! {
     valkey9_sentinel => RedisFixture::sentinel(RedisFlavour::Valkey9),
     valkey9_sentinel_streams => RedisFixture::sentinel_streams(RedisFlavour::Valkey9),
     valkey9_sharded => RedisClusterFixture::sharded(RedisFlavour::Valkey9),
+    #[cfg(feature = "tls")]
+    redis7_sharded_tls => RedisClusterFixture::encrypted(RedisFlavour::Redis7),
     valkey9_cluster => RedisClusterFixture::classic(RedisFlavour::Valkey9),
     nats2_9 => NatsFixture::start(NatsFlavour::Nats2_9),
     nats2_15 => NatsFixture::start(NatsFlavour::Nats2_15),

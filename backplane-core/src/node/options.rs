@@ -73,7 +73,8 @@ pub enum Sequencing {
 pub struct Retention {
     /// The most envelopes per topic. Default 16,384: three seconds of one topic at full load.
     pub topic_envelopes: usize,
-    /// The most bytes per topic. Default 8 MiB.
+    /// The most bytes per topic; an envelope that is larger is not kept at all. Default 16 MiB: the largest that
+    /// any broker here takes, of 8 MiB, has to fit with its header.
     pub topic_bytes: ByteSize,
     /// The most bytes in all. Default 64 MiB.
     pub bytes: ByteSize,
@@ -89,7 +90,7 @@ impl Default for Retention {
     fn default() -> Self {
         Self {
             topic_envelopes: 16_384,
-            topic_bytes: ByteSize::mib(8),
+            topic_bytes: ByteSize::mib(16),
             bytes: ByteSize::mib(64),
             age: Duration::from_secs(60),
             topics: 131_072,

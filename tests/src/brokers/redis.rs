@@ -100,6 +100,11 @@ impl RedisOptions {
         self
     }
 
+    /// New ones, where TLS is spoken.
+    pub(super) fn certificates(&self) -> Result<Option<Certificates>, BrokerError> {
+        self.tls.then(Certificates::generate).transpose()
+    }
+
     /// Adds a line to the server's configuration; it wins over the lines before it.
     pub fn config_line(mut self, line: impl Into<String>) -> Self {
         self.config.push(line.into());
@@ -126,11 +131,21 @@ impl Redis {
         flavour: RedisFlavour,
         options: RedisOptions,
     ) -> Result<Broker, BrokerError> {
-        let certificates = options.tls.then(Certificates::generate).transpose()?;
-        let server = Self { flavour, options, certificates };
-        Broker::launch(server).await
+        let certificates = options.certificates()?;
+        Self::start_with(flavour, options, certificates).await
     }
 
+    /// The same with these certificates, which several servers may share.
+    pub(super) async fn start_with(
+        flavour: RedisFlavour,
+        options: RedisOptions,
+        certificates: Option<Certificates>,
+    ) -> Result<Broker, BrokerError> {
+        Broker::launch(Self { flavour, options, certificates }).await
+    }
+
+    /// `appendfsync no` is not less than `everysec` where only processes die: the machine keeps what was handed
+    /// to it. It is more, as no answer is given before that, even while the disk is slow.
     fn config(&self, layout: &Layout) -> String {
         let port = layout.address().port();
         let mut text = format!(
@@ -138,7 +153,8 @@ impl Redis {
              dir {}\n\
              daemonize no\n\
              save \"\"\n\
-             appendonly {}\n",
+             appendonly {}\n\
+             appendfsync no\n",
             quoted(&layout.data().to_string_lossy()),
             if self.options.keeps_data { "yes" } else { "no" }
         );
@@ -173,6 +189,9 @@ impl Redis {
                 "cluster-enabled yes\ncluster-config-file nodes.conf\ncluster-port {bus}\n\
                  cluster-announce-ip 127.0.0.1\nrepl-diskless-sync-delay 0"
             ));
+            if self.options.tls {
+                line("tls-cluster yes\ntls-replication yes".to_owned());
+            }
             if let Some(password) = &self.options.password {
                 line(format!("masterauth {}", quoted(password)));
             }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue, RedisError, cmd};
+use redis::{Client, Cmd, FromRedisValue, RedisError, RedisResult, cmd};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
+use super::tls::Certificates;
 use super::{Broker, BrokerError, Port, Redis, RedisFlavour, RedisOptions};
 
 /// How many masters there are, and as many replicas.
@@ -55,7 +56,10 @@ impl RedisCluster {
     ///
     /// One of them does not start, or they do not agree in time.
     pub async fn start(flavour: RedisFlavour, options: RedisOptions) -> Result<Self, BrokerError> {
-        let servers = try_join_all((0..2 * MASTERS).map(|_| Member::start(flavour, &options)));
+        let certificates = options.certificates()?;
+        let servers =
+            (0..2 * MASTERS).map(|_| Member::start(flavour, &options, certificates.clone()));
+        let servers = try_join_all(servers);
         let cluster = Self { servers: servers.await? };
         cluster.form().await?;
         Ok(cluster)
@@ -309,14 +313,18 @@ impl RedisCluster {
 }
 
 impl Member {
-    async fn start(flavour: RedisFlavour, options: &RedisOptions) -> Result<Self, BrokerError> {
+    async fn start(
+        flavour: RedisFlavour,
+        options: &RedisOptions,
+        certificates: Option<Certificates>,
+    ) -> Result<Self, BrokerError> {
         let bus = Port::take()?;
         let options = options
             .clone()
             .cluster_bus(bus.number())
             .config_line(format!("cluster-node-timeout {}", NODE_TIMEOUT.as_millis()))
             .config_line("cluster-replica-validity-factor 0");
-        let broker = Redis::start(flavour, options).await?;
+        let broker = Redis::start_with(flavour, options, certificates).await?;
         let mut member = Self { broker, id: String::new(), connection: Mutex::default(), bus };
         let id = member.ask(&cluster("MYID")).await;
         member.id = id.map_err(|error| BrokerError::Cluster {
@@ -336,9 +344,16 @@ impl Member {
                 answer => return answer,
             }
         }
-        let client = redis::Client::open(self.broker.url())?;
-        let connection = kept.insert(client.get_multiplexed_async_connection().await?);
+        let connection = kept.insert(self.client()?.get_multiplexed_async_connection().await?);
         command.query_async(connection).await
+    }
+
+    fn client(&self) -> RedisResult<Client> {
+        #[cfg(feature = "tls")]
+        if let Some(authority) = self.broker.ca_certificate() {
+            return super::tls::redis_client(self.broker.url(), std::fs::read(authority)?);
+        }
+        Client::open(self.broker.url())
     }
 }
 

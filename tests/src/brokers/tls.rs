@@ -1,4 +1,5 @@
-//! Certificates for one server: an authority of its own, and a certificate for 127.0.0.1.
+//! Certificates for a server, or for those of one cluster: an authority of their own, and a certificate for
+//! 127.0.0.1.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -41,7 +42,9 @@ impl Certificates {
 
         let names = ["127.0.0.1", "localhost"].map(str::to_owned);
         let mut server = CertificateParams::new(names)?;
-        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        // Servers of a cluster show it to each other, whoever connects.
+        server.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate()?;
         let server = server.signed_by(&key, &authority)?;
         Ok(Self {
@@ -84,4 +87,13 @@ impl Certificates {
         let connector = TlsConnector::from(Arc::new(config));
         Ok(connector.connect(name, stream).await?)
     }
+}
+
+/// A client of the Redis family that trusts nobody but this authority (PEM).
+#[cfg(feature = "tls")]
+pub(super) fn redis_client(url: String, authority: Vec<u8>) -> redis::RedisResult<redis::Client> {
+    // The client library is built without a provider of its own. Whoever was first has chosen.
+    let _ = aws_lc_rs::default_provider().install_default();
+    let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(authority) };
+    redis::Client::build_with_tls(url, certificates)
 }

@@ -158,7 +158,11 @@ impl Collector {
         let mut changed = self.changed.subscribe();
         let waited =
             within(SOON, &what, changed.wait_for(|_| self.count() >= count)).await.map(drop);
-        waited.doing(format!("{} of {count} arrived", self.count()))
+        let (arrived, gaps) = (self.count(), self.gaps());
+        waited.doing(match &gaps[..] {
+            [] => format!("{arrived} of {count} arrived"),
+            gaps => format!("{arrived} of {count} arrived, with {gaps:?}"),
+        })
     }
 
     /// Waits until what was heard satisfies `check`.

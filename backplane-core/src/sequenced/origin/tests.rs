@@ -67,6 +67,18 @@ impl Lanes {
     }
 }
 
+/// The largest body over a broker: what overtakes it, such as an answer on another topic, lets receivers ask
+/// for it while it is still on its way.
+#[test]
+fn by_default_the_largest_body_of_any_broker_can_be_sent_again() {
+    let mut lanes = Lanes::new(Retention::default());
+    for _ in 0..3 {
+        lanes.publish(7, 8 * 1024 * 1024, Moment::ZERO);
+        lanes.count();
+        assert_eq!(lanes.holding().0, 1);
+    }
+}
+
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|it| it.parse::<usize>().ok());
