@@ -37,7 +37,9 @@ impl Groups {
     }
 
     fn member(&self, connection: &str) -> Option<Arc<Member>> {
-        let caller = self.caller.as_ref().filter(|caller| *caller.id == *connection);
+        let caller = self.caller.as_ref();
+        // A call may still run here while its connection is on another node.
+        let caller = caller.filter(|caller| *caller.id == *connection && !caller.is_moving());
         caller.map(Arc::clone).or_else(|| self.hub.connections.get(connection))
     }
 
@@ -56,13 +58,14 @@ impl Groups {
         if group.is_empty() {
             return Ok(Joined::Everywhere);
         }
-        match self.member(connection) {
-            Some(member) => {
-                let joining = self.hub.join(&member, group)?;
-                self.hub.joined(&member, group, &joining).await
+        if let Some(member) = self.member(connection) {
+            let joining = self.hub.join(&member, group)?;
+            // If it began to move just then, it may have gone without.
+            if !member.is_moving() {
+                return self.hub.joined(&member, group, &joining).await;
             }
-            None => self.hub.join_elsewhere(connection, group).await,
         }
+        self.hub.join_elsewhere(connection, group).await
     }
 
     /// Lets a connection leave a group, on whichever node it is. Leaving a group that it is not in
@@ -81,6 +84,10 @@ impl Groups {
         match self.member(connection) {
             Some(member) => {
                 self.hub.leave(&member, group, None);
+                // If it began to move just then, it may have gone with it.
+                if member.is_moving() {
+                    return self.hub.leave_elsewhere(connection, group).await;
+                }
                 Ok(())
             }
             None => self.hub.leave_elsewhere(connection, group).await,
@@ -126,9 +133,12 @@ impl Groups {
         match self.member(connection) {
             Some(member) => {
                 self.hub.leave_all(&member);
+                if member.is_moving() {
+                    return self.hub.leave_all_elsewhere(connection).await;
+                }
                 Ok(())
             }
-            None => self.hub.ask_connection(connection, Question::LeaveAll).await.map(drop),
+            None => self.hub.leave_all_elsewhere(connection).await,
         }
     }
 
@@ -221,7 +231,7 @@ impl Shared {
         }
         if let Some((name, _)) = memberships.groups.remove_entry(group) {
             self.groups.remove(&name, member);
-            if let Some(presence) = self.presence.as_ref().filter(|_| !memberships.arriving) {
+            if let Some(presence) = self.presence.as_ref().filter(|_| memberships.are_told()) {
                 presence.left(member, &name);
             }
         }
@@ -230,9 +240,10 @@ impl Shared {
     /// Ends all memberships.
     pub(crate) fn leave_all(&self, member: &Member) {
         let mut memberships = member.memberships();
+        let presence = self.presence.as_ref().filter(|_| memberships.are_told());
         for (name, _) in std::mem::take(&mut memberships.groups) {
             self.groups.remove(&name, member);
-            if let Some(presence) = &self.presence {
+            if let Some(presence) = presence {
                 presence.left(member, &name);
             }
         }
@@ -298,6 +309,10 @@ impl Shared {
             Outcome::DoneHereOnly => Ok(Joined::HereOnly),
             _ => Ok(Joined::Everywhere),
         }
+    }
+
+    async fn leave_all_elsewhere(&self, connection: &str) -> Result<(), GroupError> {
+        self.ask_connection(connection, Question::LeaveAll).await.map(drop)
     }
 
     async fn leave_elsewhere(&self, connection: &str, group: &str) -> Result<(), GroupError> {

@@ -13,7 +13,7 @@ use crate::{
     query::Query,
     raw::Serve,
     refusal::Refusal,
-    relayed::{Owner, Owners},
+    relayed::{Owner, Owners, Takings},
     table::{Local, Table},
     token::{self, Ticket, TokenError},
 };
@@ -25,6 +25,7 @@ pub(crate) struct Endpoint {
     pub(crate) options: Options,
     pub(crate) table: Arc<Table>,
     pub(crate) owners: Owners,
+    pub(crate) takings: Arc<Takings>,
     /// Serves the connections instead of the hub.
     pub(crate) serve: Option<Serve>,
 }
@@ -36,7 +37,14 @@ impl Endpoint {
     pub(crate) fn new(hub: Hub, options: Options) -> Self {
         let table = Arc::default();
         hub.on_relay(Arc::new(Owner::new(&hub, &table, options.poll_timeout)));
-        Self { hub, options, table, owners: Owners::default(), serve: None }
+        Self {
+            hub,
+            options,
+            table,
+            owners: Owners::default(),
+            takings: Arc::default(),
+            serve: None,
+        }
     }
 
     /// Who a request comes from, if the hub lets it pass.

@@ -4,12 +4,14 @@ use http::{StatusCode, header::CONTENT_TYPE};
 use crate::{Transport, texts, websocket::UpgradeError};
 
 /// Why a request about a connection is not granted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Refusal {
     /// It names none.
     IdRequired,
     /// No node has the one that it names.
     Unknown,
+    /// It has just ended, or gone to another node.
+    Moved,
     /// Nobody who knows of it can be asked.
     Unavailable,
     /// The connection has begun already.
@@ -32,7 +34,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match self {
             Self::IdRequired => plain(StatusCode::BAD_REQUEST, texts::ID_REQUIRED),
-            Self::Unknown => plain(StatusCode::NOT_FOUND, texts::UNKNOWN_ID),
+            Self::Unknown | Self::Moved => plain(StatusCode::NOT_FOUND, texts::UNKNOWN_ID),
             Self::Unavailable => plain(StatusCode::SERVICE_UNAVAILABLE, texts::UNREACHABLE),
             Self::Begun => plain(StatusCode::CONFLICT, ""),
             Self::OtherTransport => plain(StatusCode::BAD_REQUEST, texts::OTHER_TRANSPORT),

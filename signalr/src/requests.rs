@@ -85,7 +85,7 @@ impl Endpoint {
                 let seat = (ticket.stateful && self.reconnects()).then(Arc::default);
                 let local = Local::WebSocket(seat.clone());
                 let registration =
-                    self.table.register(&ticket.id, local, standing.clone(), ownership);
+                    self.table.register(&ticket.id, local, standing.clone(), Some(ownership));
                 (ticket.id, Some(registration), seat)
             }
         };
@@ -233,7 +233,7 @@ impl Endpoint {
     ) -> Arc<PolledConnection> {
         let connection = Arc::new(PolledConnection::new(transport));
         let local = Local::Polled(Arc::clone(&connection));
-        let registration = self.table.register(&id, local, standing.clone(), ownership);
+        let registration = self.table.register(&id, local, standing.clone(), Some(ownership));
         let socket = PolledSocket::new(Arc::clone(&connection), self.options.disconnect_timeout);
         let admission = self.admission(id, standing, Some(registration), request, transport);
         tokio::spawn(serve(Carrier::Polled(socket), admission));

@@ -73,7 +73,7 @@ impl Table {
         id: &ConnectionId,
         local: Local,
         standing: Option<Arc<Standing>>,
-        ownership: Ownership,
+        ownership: Option<Ownership>,
     ) -> Registration {
         {
             let mut connections = self.lock();
@@ -83,7 +83,7 @@ impl Table {
             }
             connections.insert(id.clone(), Entry { local, standing });
         }
-        Registration { table: Arc::clone(self), id: id.clone(), ownership: Some(ownership) }
+        Registration { table: Arc::clone(self), id: id.clone(), ownership }
     }
 
     /// Lets the clients go that can come back on another node, and takes no new ones.
@@ -110,10 +110,12 @@ impl Table {
         }
     }
 
-    /// No request finds it any more.
+    /// No request finds it any more, and none that has waits for its session.
     fn remove(&self, id: &str) {
         let removed = self.lock().remove(id);
-        drop(removed);
+        if let Some(Entry { local: Local::WebSocket(Some(seat)), .. }) = removed {
+            seat.close();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Entry>> {
@@ -126,11 +128,18 @@ impl Table {
 pub(crate) struct Registration {
     table: Arc<Table>,
     id: ConnectionId,
-    /// Other nodes are told that it has ended.
+    /// Other nodes are told that it has ended. `None` before it is this node's.
     ownership: Option<Ownership>,
 }
 
 impl Registration {
+    /// It is this node's now.
+    pub(crate) fn owned(self, ownership: Ownership) -> Self {
+        let mut owned = self;
+        owned.ownership = Some(ownership);
+        owned
+    }
+
     /// Another node has the connection.
     pub(crate) fn hand_over(mut self) {
         self.ownership.take().into_iter().for_each(Ownership::hand_over);

@@ -14,7 +14,7 @@ use crate::{
     RefreshError, Reply, User,
     clients::Within,
     hub::Shared,
-    members::{Member, Running, Slot},
+    members::{Member, Phase, Running, Slot},
     method::{Around, Methods},
     routing::Routed,
 };
@@ -70,7 +70,7 @@ impl Hub {
         }
         if arriving {
             member.memberships().arriving = true;
-            member.hold();
+            member.hold(Phase::Arriving);
         }
         match hub.presence.as_ref().filter(|_| !arriving) {
             Some(presence) => {

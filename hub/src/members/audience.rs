@@ -18,15 +18,18 @@ use super::{Local, Member, Message};
 #[derive(Debug)]
 pub(crate) struct Audience {
     pub(crate) local: Arc<Local>,
+    /// `None` for a user's.
+    group: Option<Arc<str>>,
     members: RwLock<HashTable<Arc<Member>>>,
 }
 
 impl Audience {
-    fn new(local: Arc<Local>) -> Self {
-        Self { local, members: RwLock::default() }
+    fn new(local: Arc<Local>, group: Option<Arc<str>>) -> Self {
+        Self { local, group, members: RwLock::default() }
     }
 
     pub(crate) fn deliver(&self, message: &mut Message<'_>) {
+        message.group.clone_from(&self.group);
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         self.local.deliver(members.iter(), message);
     }
@@ -64,6 +67,8 @@ pub(crate) struct Audiences {
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
     count: AtomicUsize,
+    /// Whether they are groups, and not users.
+    are_groups: bool,
 }
 
 type Shard = HashMap<Arc<str>, Present, foldhash::quality::RandomState>;
@@ -82,12 +87,21 @@ pub(crate) struct Added {
     pub(crate) subscription: Arc<Subscription>,
 }
 
-impl Default for Audiences {
-    fn default() -> Self {
+impl Audiences {
+    pub(crate) fn of_groups() -> Self {
+        Self::new(true)
+    }
+
+    pub(crate) fn of_users() -> Self {
+        Self::new(false)
+    }
+
+    fn new(are_groups: bool) -> Self {
         Self {
             hasher: RandomState::default(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             count: AtomicUsize::new(0),
+            are_groups,
         }
     }
 }
@@ -107,10 +121,11 @@ impl Audiences {
             let subscription = Arc::clone(&present.subscription);
             return Ok(Added { name: Arc::clone(name), subscription });
         }
-        let audience = Arc::new(Audience::new(Arc::clone(local)));
+        let name: Arc<str> = name.into();
+        let group = self.are_groups.then(|| Arc::clone(&name));
+        let audience = Arc::new(Audience::new(Arc::clone(local), group));
         audience.add(member);
         let subscription = Arc::new(subscribe(Arc::clone(&audience))?);
-        let name: Arc<str> = name.into();
         let present = Present { audience, subscription: Arc::clone(&subscription) };
         shard.insert(Arc::clone(&name), present);
         self.count.fetch_add(1, Ordering::AcqRel);

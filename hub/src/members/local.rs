@@ -3,7 +3,7 @@ use std::sync::Arc;
 use backplane_core::NodeId;
 use bytes::Bytes;
 
-use super::{Held, Limits, Mark, Member, Message, Once, Owed, Pushed};
+use super::{Held, Limits, Mark, Member, Message, Once, Owed, Phase, Pushed};
 use crate::{
     HubOptions,
     loss::Losses,
@@ -48,6 +48,7 @@ impl Local {
         message: &mut Message<'_>,
     ) {
         let mut tally = Tally::default();
+        let group = message.group.clone();
         for member in members {
             if message.excludes(&member.id) {
                 continue;
@@ -57,10 +58,13 @@ impl Local {
                 tally.protocol += 1;
                 continue;
             };
-            if once.is_some_and(|once| !self.once.first(&member.id, once)) {
+            // One that has left may have a namesake that is here again, and knows its messages by their marks.
+            if once.is_some_and(|once| {
+                member.phase() != Phase::Left && !self.once.first(&member.id, once)
+            }) {
                 continue;
             }
-            self.push_one(member, payload.clone(), mark, &mut tally);
+            self.push_one(member, payload.clone(), mark, group.as_ref(), &mut tally);
         }
         self.count(&tally);
     }
@@ -68,7 +72,7 @@ impl Local {
     /// Puts a message that nobody else gets into the queue of one connection.
     pub(crate) fn push(&self, member: &Member, payload: Bytes) -> Pushed {
         let mut tally = Tally::default();
-        let pushed = self.push_one(member, payload, Mark::NONE, &mut tally);
+        let pushed = self.push_one(member, payload, Mark::NONE, None, &mut tally);
         self.count(&tally);
         pushed
     }
@@ -76,12 +80,19 @@ impl Local {
     /// Puts a message in that has come to the connection on the node that had it.
     pub(crate) fn deliver_late(&self, member: &Member, held: Held) {
         let mut tally = Tally::default();
-        self.push_one(member, held.message, held.mark, &mut tally);
+        self.push_one(member, held.message, held.mark, held.group.as_ref(), &mut tally);
         self.count(&tally);
     }
 
-    fn push_one(&self, member: &Member, payload: Bytes, mark: Mark, tally: &mut Tally) -> Pushed {
-        let pushed = member.queue.push(payload, mark, &self.limits);
+    fn push_one(
+        &self,
+        member: &Member,
+        payload: Bytes,
+        mark: Mark,
+        group: Option<&Arc<str>>,
+        tally: &mut Tally,
+    ) -> Pushed {
+        let pushed = member.queue.push(payload, mark, group, &self.limits);
         match pushed {
             Pushed::Queued => tally.queued += 1,
             // The connection has it, by way of the node that it was on.

@@ -3,7 +3,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
 };
 
@@ -23,8 +23,20 @@ pub(crate) struct Member {
     pub(crate) yielded: Yielded,
     pub(crate) items: Mutex<Option<Box<ItemMap>>>,
     memberships: Mutex<Memberships>,
-    /// Whether it moves to another node or from one: it is not reached by its id then.
-    moving: AtomicBool,
+    /// Its [`Phase`].
+    phase: AtomicU8,
+}
+
+/// Where a connection is that may move. It is reached by its id only where it is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Here,
+    /// Another node still has it.
+    Arriving,
+    /// Another node may have it by now.
+    Frozen,
+    /// Another node has it.
+    Left,
 }
 
 /// The user of a connection: always the same one, of whom other things may become known.
@@ -46,6 +58,13 @@ pub(crate) struct Memberships {
     pub(crate) groups: HashMap<Arc<str>, u64, foldhash::fast::RandomState>,
 }
 
+impl Memberships {
+    /// Whether presence is told of them: the connection is here.
+    pub(crate) const fn are_told(&self) -> bool {
+        !self.arriving && !self.closed
+    }
+}
+
 impl Member {
     pub(crate) fn new(
         id: ConnectionId,
@@ -64,7 +83,7 @@ impl Member {
             yielded: Yielded::default(),
             items: Mutex::default(),
             memberships: Mutex::default(),
-            moving: AtomicBool::new(false),
+            phase: AtomicU8::new(Phase::Here as u8),
         }
     }
 
@@ -97,19 +116,43 @@ impl Member {
     }
 
     /// Holds what comes from now on: it moves.
-    pub(crate) fn hold(&self) {
-        self.moving.store(true, Ordering::Release);
+    pub(crate) fn hold(&self, phase: Phase) {
+        self.enter(phase);
         self.queue.hold();
+    }
+
+    /// Another node has it.
+    pub(crate) fn leave(&self) {
+        self.enter(Phase::Left);
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
     }
 
     /// It does not move any more. These had come before what was held.
     pub(crate) fn release(&self, before: &[Mark]) {
-        self.queue.release(before);
-        self.moving.store(false, Ordering::Release);
+        let groups = self.memberships().groups.keys().map(Arc::clone).collect();
+        self.queue.release(before, &groups);
+        self.enter(Phase::Here);
     }
 
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            it if it == Phase::Arriving as u8 => Phase::Arriving,
+            it if it == Phase::Frozen as u8 => Phase::Frozen,
+            it if it == Phase::Left as u8 => Phase::Left,
+            _ => Phase::Here,
+        }
+    }
+
+    pub(crate) fn is_in(&self, group: &str) -> bool {
+        self.memberships().groups.contains_key(group)
+    }
+
+    /// Whether it is not here, or may be gone by now.
     pub(crate) fn is_moving(&self) -> bool {
-        self.moving.load(Ordering::Acquire)
+        self.phase() != Phase::Here
     }
 
     /// Forgets what the application kept, which may hold this very member.

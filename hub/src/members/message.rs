@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 
@@ -17,6 +17,8 @@ pub(crate) struct Message<'a> {
     pub(crate) mark: Mark,
     /// Names a message that comes to this node by several topics, so that a connection gets it once.
     pub(crate) once: Option<u64>,
+    /// Whose members get it, where they are a group.
+    pub(crate) group: Option<Arc<str>>,
     except: Except<'a>,
 }
 
@@ -41,7 +43,7 @@ impl<'a> Message<'a> {
         } else {
             Except::Many(except.iter().map(|id| &**id).collect())
         };
-        Self { payloads: Default::default(), mark: Mark::NONE, once: None, except }
+        Self { payloads: Default::default(), mark: Mark::NONE, once: None, group: None, except }
     }
 
     /// Adds what clients of the protocol at `slot` get; `borrowed` says that it may be part of a

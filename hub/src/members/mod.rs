@@ -14,7 +14,7 @@ mod slots;
 pub(crate) use audience::{Audience, Audiences};
 pub(crate) use connections::Connections;
 pub(crate) use local::Local;
-pub(crate) use member::Member;
+pub(crate) use member::{Member, Phase};
 pub(crate) use message::Message;
 pub(crate) use once::Once;
 pub(crate) use owed::{Owed, Unanswered};

@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use backplane_core::NodeId;
 use bytes::Bytes;
@@ -6,7 +6,7 @@ use bytes::Bytes;
 /// How many messages are remembered: far more than come while a connection moves.
 const REMEMBERED: usize = 512;
 
-/// What a message costs beside its bytes where it is sent on.
+/// What a message costs beside its bytes and its group's name where it is sent on.
 const AROUND: usize = 16;
 
 /// Tells one message from all others, on every node: who sent it, and which of his messages it is.
@@ -51,7 +51,16 @@ pub(crate) struct Passage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) mark: Mark,
+    /// Whose members get it. By the time that it goes on the connection may be none of them.
+    pub(crate) group: Option<Arc<str>>,
     pub(crate) message: Bytes,
+}
+
+impl Held {
+    /// What it takes to send it on.
+    fn size(&self) -> usize {
+        self.message.len() + self.group.as_ref().map_or(0, |group| group.len()) + AROUND
+    }
 }
 
 impl Passage {
@@ -60,8 +69,7 @@ impl Passage {
         if mark == Mark::NONE {
             return true;
         }
-        // The latest are the likeliest.
-        if self.recent.iter().rev().any(|known| *known == mark) {
+        if self.knows(mark) {
             return false;
         }
         if self.recent.len() >= REMEMBERED {
@@ -71,17 +79,25 @@ impl Passage {
         true
     }
 
+    /// Whether a message has come before.
+    pub(super) fn knows(&self, mark: Mark) -> bool {
+        // The latest are the likeliest.
+        mark != Mark::NONE && self.recent.iter().rev().any(|known| *known == mark)
+    }
+
     /// Holds what comes from now on.
     pub(super) fn start(&mut self) {
         self.held.get_or_insert_default();
     }
 
-    /// Holds a message, or gives it back where nothing is held.
-    pub(super) fn hold(&mut self, message: Held) -> Option<Held> {
-        let Some(held) = &mut self.held else { return Some(message) };
+    pub(super) const fn is_holding(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Holds a message, once it is [started](Self::start).
+    pub(super) fn hold(&mut self, message: Held) {
         self.held_bytes += message.message.len();
-        held.push(message);
-        None
+        self.held.get_or_insert_default().push(message);
     }
 
     /// How many messages are held, and how many bytes.
@@ -94,7 +110,7 @@ impl Passage {
         let Some(held) = &mut self.held else { return Vec::new() };
         let mut room = most;
         let fitting = held.iter().take_while(|it| {
-            let rest = room.checked_sub(it.message.len() + AROUND);
+            let rest = room.checked_sub(it.size());
             room = rest.unwrap_or(room);
             rest.is_some()
         });
@@ -157,18 +173,19 @@ mod tests {
     #[test]
     fn what_is_held_is_taken_in_parts() {
         let mut passage = Passage::default();
-        let message = |size| Held { mark: Mark::NONE, message: Bytes::from(vec![0; size]) };
-        assert_eq!(passage.hold(message(10)), Some(message(10)));
+        let message = |size| {
+            let message = Bytes::from(vec![0; size]);
+            Held { mark: Mark::NONE, group: Some("bar".into()), message }
+        };
+        assert!(!passage.is_holding());
         passage.start();
-        for size in [100, 10, 20, 30] {
-            assert_eq!(passage.hold(message(size)), None);
-        }
+        [100, 10, 20, 30].into_iter().for_each(|size| passage.hold(message(size)));
         assert_eq!(passage.held(), (4, 160));
         assert_eq!(passage.take_held(50), [message(100)]);
-        assert_eq!(passage.take_held(10 + 20 + 2 * AROUND), [message(10), message(20)]);
+        assert_eq!(passage.take_held(10 + 20 + 2 * (AROUND + 3)), [message(10), message(20)]);
         assert_eq!(passage.held(), (1, 30));
         assert_eq!(passage.release(), [message(30)]);
-        assert_eq!(passage.hold(message(10)), Some(message(10)));
+        assert!(!passage.is_holding());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -38,6 +38,12 @@ impl From<&HubOptions> for Limits {
             bytes: usize::try_from(options.outbound_bytes.as_u64()).unwrap_or(usize::MAX),
             when_slow: options.when_slow,
         }
+    }
+}
+
+impl Limits {
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -89,8 +95,14 @@ enum Status {
 const KEPT: usize = 16;
 
 impl Queue {
-    /// Puts a message of the hub in.
-    pub(crate) fn push(&self, message: Bytes, mark: Mark, limits: &Limits) -> Pushed {
+    /// Puts a message of the hub in; `group` says whose members get it.
+    pub(crate) fn push(
+        &self,
+        message: Bytes,
+        mark: Mark,
+        group: Option<&Arc<str>>,
+        limits: &Limits,
+    ) -> Pushed {
         let mut state = self.state();
         if state.status != Status::Open || state.discarded {
             return Pushed::Ending;
@@ -99,7 +111,7 @@ impl Queue {
             return Pushed::Repeated;
         }
         if state.has_room(message.len(), limits) {
-            state.put(Held { mark, message });
+            state.put(message, mark, group);
             let reader = state.reader.take();
             drop(state);
             wake(reader);
@@ -125,7 +137,7 @@ impl Queue {
             self.end_with(state, End::TooSlow);
             return true;
         }
-        state.put(Held { mark: Mark::NONE, message });
+        state.put(message, Mark::NONE, None);
         let reader = state.reader.take();
         drop(state);
         wake(reader);
@@ -255,6 +267,11 @@ impl Queue {
         self.state().passage.get_or_insert_default();
     }
 
+    /// Whether a message of the hub has come before, as far as that is remembered.
+    pub(crate) fn has_come(&self, mark: Mark) -> bool {
+        self.state().passage.as_ref().is_some_and(|passage| passage.knows(mark))
+    }
+
     /// Holds what comes from now on: the connection moves. What waits can still be received.
     pub(crate) fn hold(&self) {
         self.state().passage.get_or_insert_default().start();
@@ -265,14 +282,16 @@ impl Queue {
         self.state().passage.as_ref().map(|passage| passage.recent()).unwrap_or_default()
     }
 
-    /// The connection does not move any more. Of what was held, what had come elsewhere before is dropped.
-    pub(crate) fn release(&self, before: &[Mark]) {
+    /// The connection does not move any more, and is in these groups. Of what was held, what had come
+    /// elsewhere before is dropped, and what is not for it any more.
+    pub(crate) fn release(&self, before: &[Mark], groups: &HashSet<Arc<str>>) {
         let mut state = self.state();
         let Some(passage) = &mut state.passage else { return };
         passage.follows(before);
         let held = passage.release();
         let new = held.into_iter().filter(|it| it.mark == Mark::NONE || !before.contains(&it.mark));
-        new.for_each(|it| state.put(it));
+        let its = new.filter(|it| it.group.as_ref().is_none_or(|group| groups.contains(group)));
+        its.for_each(|it| state.put(it.message, it.mark, None));
         let reader = state.reader.take();
         drop(state);
         wake(reader);
@@ -324,14 +343,15 @@ impl State {
     }
 
     /// Puts a message where it waits.
-    fn put(&mut self, held: Held) {
-        let held = match &mut self.passage {
-            Some(passage) => passage.hold(held),
-            None => Some(held),
-        };
-        if let Some(Held { message, .. }) = held {
-            self.bytes += message.len();
-            self.messages.push_back(message);
+    fn put(&mut self, message: Bytes, mark: Mark, group: Option<&Arc<str>>) {
+        match &mut self.passage {
+            Some(passage) if passage.is_holding() => {
+                passage.hold(Held { mark, group: group.map(Arc::clone), message });
+            }
+            _ => {
+                self.bytes += message.len();
+                self.messages.push_back(message);
+            }
         }
     }
 }

@@ -68,6 +68,8 @@ struct Case {
     undo: Option<Undo>,
     /// Who is to be told whether the outcome has reached the client.
     settle: Option<Settle>,
+    /// Whether it is known that it has.
+    reached: bool,
     lane: Option<Lane>,
     /// The rounds in which its asker did not say that it still waits.
     silent: u8,

@@ -8,9 +8,9 @@ use backplane_core::{Envelope, Event, NodeId, Sink};
 use super::{
     body::{self, Head, Malformed},
     desk::Errand,
-    question::{Letter, Unreadable},
+    question::{Letter, Question, Unreadable},
 };
-use crate::members::{Audience, Connections, Local, Mark, Member, Message};
+use crate::members::{Audience, Connections, Local, Mark, Member, Message, Phase};
 
 /// Every connection of the hub on this node. Also the one sink that tells of the link: each hub has one,
 /// and it is told everything of that kind once.
@@ -78,15 +78,12 @@ impl Sink for Own {
                     self.local.deliver([&self.member], message);
                 });
             }
-            // Whoever asks asks again, and then one node has it.
-            Event::Message(_) if self.member.is_moving() => {}
             Event::Message(envelope) => {
+                let phase = self.member.phase();
                 self.local.letter(envelope, |letter, origin| match letter {
-                    Letter::Ask(question, number) => Some(Errand::Connection(
-                        (origin, number),
-                        Arc::clone(&self.member),
-                        question,
-                    )),
+                    Letter::Ask(question, number) if is_taken(&question, phase) => Some(
+                        Errand::Connection((origin, number), Arc::clone(&self.member), question),
+                    ),
                     _ => None,
                 });
             }
@@ -120,6 +117,16 @@ impl Sink for Node {
                 late.then_some(Errand::TellToUndo((origin, number)))
             }
         });
+    }
+}
+
+/// Whether a question is for this node. Otherwise whoever asks asks again, and then one node has the
+/// connection. Of one that may move somewhere, the front end alone knows when it is decided.
+const fn is_taken(question: &Question, phase: Phase) -> bool {
+    match phase {
+        Phase::Here => true,
+        Phase::Frozen => matches!(question, Question::Relay { .. }),
+        Phase::Arriving | Phase::Left => false,
     }
 }
 

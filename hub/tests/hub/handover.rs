@@ -1,10 +1,11 @@
 //! Connections that move from one node to another.
 
 use backplane_hub::{
-    Adopted, Caller, Connection, ConnectionId, HandoverError, Health, Hub, HubBuilder, InvokeError,
-    Items, Left, Opening, Outbound, PresenceOptions, User,
+    Adopted, Caller, Connection, ConnectionId, HandoverError, Health, Hub, HubBuilder, HubError,
+    InvokeError, Items, Left, Opening, Outbound, PresenceOptions, User,
 };
 use bytes::Bytes;
+use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Duration;
@@ -25,6 +26,11 @@ fn described(hub: HubBuilder) -> HubBuilder {
         .method("Put", async |items: Items, what: String| {
             items.update(|Cart(cart)| cart.push(what));
             items.insert(7_u32);
+        })
+        .method("Enter", async |caller: Caller, group: String| -> Result<(), HubError> {
+            caller.groups().add(caller.id(), &group).await?;
+            caller.groups().remove(caller.id(), "left").await?;
+            Ok(())
         })
         .method("Has", async |items: Items| (items.get::<Cart>(), items.get::<u32>()))
         .on_connected(async |caller: Caller| assert!(caller.id().is_empty(), "it is not new"))
@@ -282,4 +288,136 @@ async fn a_hub_drains_before_it_closes() {
     drop(connection.leave());
     soon("the end", drained).await.unwrap().unwrap();
     assert_eq!(hubs[0].health(), Health::Closed);
+}
+
+/// While it is decided who has it, and after.
+#[tokio::test]
+async fn a_call_that_runs_on_where_it_was_joins_and_leaves_where_it_is() {
+    let memory = Memory::start().await;
+    let hubs = hubs(&memory);
+    for decided in [false, true] {
+        let (connection, _outbound) = open(&hubs[0]).await;
+        let id = connection.id().clone();
+        hubs[0].groups().add(&id, "left").await.unwrap();
+        let enter = backplane_hub::Call::new("Enter", vec![Bytes::from_static(b"\"joined\"")]);
+        let running = connection.call(enter);
+        let adopted = adopt(&hubs[1], &connection).await;
+        let state = connection.freeze();
+        let ends = if decided {
+            let ends = (adopted.take_over(state).await.unwrap(), connection.leave());
+            soon("the end", running).await.unwrap();
+            ends
+        } else {
+            let call = tokio::spawn(running);
+            until("the call asks", || hubs[0].stats().requests > 0).await;
+            let ends = (adopted.take_over(state).await.unwrap(), connection.leave());
+            soon("the end", call).await.unwrap().unwrap();
+            ends
+        };
+        assert_eq!(
+            hubs[1].groups().of(&id).await.unwrap(),
+            ["joined".into()] as [std::sync::Arc<str>; 1]
+        );
+        drop(ends);
+    }
+}
+
+/// From one node to the other and back before the first has forgotten it.
+#[tokio::test]
+async fn what_comes_by_several_groups_comes_where_the_connection_is() {
+    let memory = Memory::start().await;
+    let hubs = hubs(&memory);
+    // Each is as likely to be reached before its namesake as behind it.
+    for _ in 0..10 {
+        there_and_back(&hubs).await;
+    }
+}
+
+async fn there_and_back(hubs: &[Hub; 2]) {
+    let (first, _first_outbound) = open(&hubs[0]).await;
+    let id = first.id().clone();
+    for group in ["kitchen", "bar"] {
+        hubs[0].groups().add(&id, group).await.unwrap();
+    }
+    let adopted = adopt(&hubs[1], &first).await;
+    let (second, _second_outbound) = adopted.take_over(first.freeze()).await.unwrap();
+    let _first_left = first.leave();
+    let adopted = adopt(&hubs[0], &second).await;
+    let (_third, mut outbound) = adopted.take_over(second.freeze()).await.unwrap();
+    let _second_left = second.leave();
+    for number in 0..20 {
+        let groups = hubs[number % 2].clients().groups(["kitchen", "bar"]);
+        groups.send("n", (number,)).await.unwrap();
+    }
+    let come = fenced(hubs, &mut outbound).await;
+    assert_eq!(sorted(come), (0..20).map(Value::from).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_came_to_both_needs_no_room() {
+    let memory = Memory::start().await;
+    let hubs = hubs(&memory);
+    let (connection, _outbound) = open(&hubs[0]).await;
+    let adopted = adopt(&hubs[1], &connection).await;
+    let (new, mut outbound) = adopted.take_over(connection.freeze()).await.unwrap();
+    let left = connection.leave();
+    // More than what is sent on may take of the queue.
+    for part in 0..20 {
+        for number in 0..100 {
+            // Over the backplane, so that both hear it.
+            let to = hubs[1].clients().user("ann");
+            to.send("n", (100 * part + number,)).await.unwrap();
+        }
+        until("it is queued", || hubs[1].stats().queued >= 100 * (part + 1)).await;
+        let arrived = soon("what has arrived", left.arrived(usize::MAX)).await;
+        soon("there is nothing to wait for", new.arrivals().take(arrived)).await.unwrap();
+    }
+    let numbers = waiting(&mut outbound, 2000).await;
+    assert_eq!(numbers, (0..2000).map(Value::from).collect::<Vec<_>>());
+}
+
+/// What was held is for the groups that it was in then; it goes to those that it is in.
+#[tokio::test]
+async fn what_is_for_a_group_that_was_left_meanwhile_does_not_come() {
+    let memory = Memory::start().await;
+    let hubs = hubs(&memory);
+    let (connection, mut before) = open(&hubs[0]).await;
+    let id = connection.id().clone();
+    for group in ["kept", "left", "left later"] {
+        hubs[0].groups().add(&id, group).await.unwrap();
+    }
+    let adopted = adopt(&hubs[1], &connection).await;
+    hubs[0].groups().remove(&id, "left").await.unwrap();
+    // The new node hears it all the same.
+    hubs[1].clients().group("left").send("n", (1,)).await.unwrap();
+    hubs[1].clients().group("kept").send("n", (2,)).await.unwrap();
+    let state = connection.freeze();
+    let (new, mut outbound) = adopted.take_over(state).await.unwrap();
+    let left = connection.leave();
+    let mut come = fenced(&hubs, &mut outbound).await;
+    let mut queued = Vec::new();
+    before.receive(&mut queued, MOST).now_or_never();
+    come.extend(queued.iter().map(argument));
+    assert_eq!(come, [2]);
+    hubs[0].groups().remove(&id, "left later").await.unwrap();
+    hubs[0].clients().group("left later").send("n", (3,)).await.unwrap();
+    hubs[0].clients().user("ann").send("n", (4,)).await.unwrap();
+    assert_eq!(fenced(&hubs, &mut outbound).await, [4]);
+    new.arrivals().take(left.arrived(MOST).await).await.unwrap();
+    assert!(fenced(&hubs, &mut outbound).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_moves_only_with_groups_that_it_can_join() {
+    let memory = Memory::start().await;
+    let hubs = hubs(&memory);
+    let (connection, _outbound) = open(&hubs[0]).await;
+    let adopted = adopt(&hubs[1], &connection).await;
+    hubs[0].groups().add(connection.id(), "new").await.unwrap();
+    let state = connection.freeze();
+    memory.stop().await;
+    let down = adopted.take_over(state).await;
+    assert!(matches!(down, Err(HandoverError::LinkDown)), "{down:?}");
+    connection.thaw();
+    assert_eq!((hubs[0].stats().connections, hubs[1].stats().connections), (1, 0));
 }

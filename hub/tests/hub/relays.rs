@@ -434,3 +434,34 @@ async fn over_bad_links_each_request_is_served_once_and_in_order() {
     }
     assert!(switch.counts().dropped > 0, "{:?}", switch.counts());
 }
+
+/// A front end whose broker fails in the very moment in which it hears that its answer has arrived.
+#[derive(Debug)]
+struct Unlucky(backplane_memory::Medium, mpsc::Sender<bool>);
+
+impl Relay for Unlucky {
+    fn relay(&self, request: RelayRequest) -> Option<BoxFuture<'static, RelayAnswer>> {
+        let (medium, settled) = (self.0.clone(), self.1.clone());
+        let answer = RelayAnswer::new(request.body).when_settled(move |written| {
+            medium.stop();
+            tell(&settled, written);
+        });
+        Some(Box::pin(async { answer }))
+    }
+}
+
+#[tokio::test]
+async fn what_was_heard_but_not_confirmed_is_confirmed_later() {
+    let memory = Memory::start().await;
+    let (one, two) = memory.hubs();
+    let (settled, mut told) = mpsc::channel(10);
+    two.on_relay(Arc::new(Unlucky(memory.medium.clone(), settled)));
+    let relayed = one.relay(&ConnectionId::random(), two.node(), Bytes::from_static(b"x")).await;
+    let written = tokio::spawn(relayed.unwrap().written());
+    assert_eq!(soon("the news", told.recv()).await, Some(true));
+    let mut link = one.backplane().link();
+    soon("the end of the link", async { drop(link.wait_for(|link| !link.is_up()).await) }).await;
+    memory.restart().await;
+    soon("the confirmation", written).await.unwrap().unwrap();
+    assert!(told.try_recv().is_err(), "it is told once");
+}

@@ -197,6 +197,7 @@ impl From<Reason> for Refusal {
             Reason::OtherTransport => Self::OtherTransport,
             Reason::NoPost => Self::NoPost,
             Reason::NoDelete => Self::NoDelete,
+            Reason::Moved => Self::Moved,
         }
     }
 }

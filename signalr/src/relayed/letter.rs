@@ -9,6 +9,7 @@
 //!         | renew 8 | credentials
 //!         | preview 16 / take 17
 //!         | late 18 | bytes
+//!         | abort 19
 //! verdict = done 1 / nothing 2 / over 3
 //!         | batch 4 | loan u64 | size u64 | bytes
 //!         | piece 5 | bytes
@@ -43,6 +44,8 @@ pub(super) enum Errand {
     Take,
     /// Take what has arrived late at the node that had the session.
     Late(Bytes),
+    /// End the session: a call wants it that runs at the node that had it.
+    Abort,
 }
 
 /// What the owner answers.
@@ -78,6 +81,8 @@ pub(super) enum Reason {
     OtherTransport,
     NoPost,
     NoDelete,
+    /// It has just ended, or gone to another node.
+    Moved,
 }
 
 /// These bytes are none of the above. Nodes of a later version may send such.
@@ -87,8 +92,14 @@ pub(super) struct Unreadable;
 
 const TRANSPORTS: [Transport; 3] = Transport::ALL;
 
-const REASONS: [Reason; 5] =
-    [Reason::Unknown, Reason::Begun, Reason::OtherTransport, Reason::NoPost, Reason::NoDelete];
+const REASONS: [Reason; 6] = [
+    Reason::Unknown,
+    Reason::Begun,
+    Reason::OtherTransport,
+    Reason::NoPost,
+    Reason::NoDelete,
+    Reason::Moved,
+];
 
 impl Errand {
     pub(super) fn encode(&self) -> Bytes {
@@ -126,6 +137,7 @@ impl Errand {
                 to.put_u8(18);
                 to.put_slice(bytes);
             }
+            Self::Abort => to.put_u8(19),
         }
         to.freeze()
     }
@@ -142,6 +154,7 @@ impl Errand {
             16 => Self::Preview,
             17 => Self::Take,
             18 => Self::Late(from),
+            19 => Self::Abort,
             _ => return Err(Unreadable),
         })
     }
@@ -229,6 +242,7 @@ mod tests {
             Errand::Preview,
             Errand::Take,
             Errand::Late(Bytes::from_static(b"late")),
+            Errand::Abort,
         ];
         errands.extend(Transport::ALL.map(Errand::Begin));
         for errand in errands {
@@ -260,7 +274,7 @@ mod tests {
         {
             assert_eq!(Errand::decode(Bytes::from_static(bytes)), Err(Unreadable));
         }
-        for bytes in [&b""[..], b"\0", b"\x09", b"\x06\x05", b"\x06", b"\x04\0\0"] {
+        for bytes in [&b""[..], b"\0", b"\x09", b"\x06\x06", b"\x06", b"\x04\0\0"] {
             assert_eq!(Verdict::decode(Bytes::from_static(bytes)), Err(Unreadable));
         }
     }

@@ -18,7 +18,11 @@ mod owner;
 mod owners;
 mod taking;
 
-pub(crate) use self::{owner::Owner, owners::Owners, taking::Begun};
+pub(crate) use self::{
+    owner::Owner,
+    owners::Owners,
+    taking::{Begun, Takings},
+};
 
 /// The largest piece of a POST that travels at once, as much as waits for a session.
 pub(crate) const POST_PIECE: usize = 64 * 1024;

@@ -124,13 +124,17 @@ impl Owner {
                         Err(_) => Verdict::Refused(Reason::Unknown),
                     })
                 }
+                Errand::Abort => {
+                    seat.arrivals().into_iter().for_each(|it| it.abort());
+                    answer(&Verdict::Done)
+                }
                 Errand::Take => match seat.depart(from).await {
                     Some(frozen) => hand_over(frozen, piece),
-                    None => answer(&Verdict::Refused(Reason::Unknown)),
+                    None => answer(&Verdict::Refused(Reason::Moved)),
                 },
                 _ => answer(&match seat.preview().await {
                     Some(Preview { codec, groups }) => Verdict::Preview { codec, groups },
-                    None => Verdict::Refused(Reason::Unknown),
+                    None => Verdict::Refused(Reason::Moved),
                 }),
             }
         })

@@ -13,7 +13,7 @@ mod tests;
 
 use std::{any::Any, sync::Arc};
 
-use backplane_hub::{Connection, ConnectionId, Opening, Outbound};
+use backplane_hub::{Connection, ConnectionId, End, Opening, Outbound};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::join};
 use tokio::time::timeout;
@@ -22,6 +22,7 @@ use tracing::Instrument;
 pub(crate) use self::inbox::Inbox;
 use self::{
     ending::Ending,
+    moving::Handed,
     running::Running,
     serve::{Stop, Waiting},
 };
@@ -87,9 +88,17 @@ async fn go_on(mut open: Open, registration: Option<Registration>, endpoint: &Ar
             }
             Stop::LetGo => moving::let_go(&mut open, endpoint),
             Stop::HandOver(Departure { to, reply }) => {
-                if Box::pin(moving::hand_over(&mut open, &mut running, reply)).await {
-                    return Box::pin(moving::leave(open, running, registration, endpoint, to))
-                        .await;
+                let handed = moving::hand_over(&mut open, &mut running, reply, options);
+                match Box::pin(handed).await {
+                    Handed::Over => {
+                        let leaving = moving::leave(open, running, registration, endpoint, to);
+                        return Box::pin(leaving).await;
+                    }
+                    Handed::Back => {}
+                    Handed::TooSlow => {
+                        let ending = Ending::Hub(End::TooSlow);
+                        return Box::pin(end(open, running, ending, options)).await;
+                    }
                 }
             }
         }

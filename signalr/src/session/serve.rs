@@ -228,8 +228,9 @@ impl Session<'_> {
         if let Poll::Ready(turn) = self.socket.poll_turn(context, self.listens()) {
             wake.turn = Some(turn);
         }
+        let (moves, here) = (self.starting.is_none(), !matches!(self.socket, Carrier::Away));
         if let Some(stateful) = &self.stateful
-            && let Poll::Ready(visit) = stateful.seat.poll_visit(context, self.starting.is_none())
+            && let Poll::Ready(visit) = stateful.seat.poll_visit(context, moves, here)
         {
             wake.visit = Some(visit);
         }
@@ -324,10 +325,8 @@ impl Session<'_> {
                     reply.send(Preview { codec: self.codec, groups: self.connection.preview() });
             }
             Some(Visit::Departure(departure)) => self.pause = Some(Stop::HandOver(departure)),
-            Some(Visit::Drain) if !matches!(self.socket, Carrier::Away) => {
-                self.pause = Some(Stop::LetGo);
-            }
-            Some(Visit::Drain) | None => {}
+            Some(Visit::Drain) => self.pause = Some(Stop::LetGo),
+            None => {}
         }
         if !self.socket.is_writing() && self.clock.is_writing() {
             self.clock.write_ends(now);

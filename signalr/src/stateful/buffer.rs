@@ -62,6 +62,11 @@ impl Buffer {
         self.bytes < self.limit
     }
 
+    /// How many bytes the client has not acknowledged.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Numbers a message that goes, and keeps it.
     pub(crate) fn keep(&mut self, message: Bytes) {
         self.bytes += message.len();

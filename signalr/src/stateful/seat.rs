@@ -17,7 +17,8 @@ pub(crate) struct Seat(Mutex<State>);
 struct State {
     /// The newest socket of the client.
     socket: Option<Box<Socket>>,
-    preview: Option<oneshot::Sender<Preview>>,
+    /// One for each node that prepares.
+    previews: Vec<oneshot::Sender<Preview>>,
     departure: Option<Departure>,
     drains: bool,
     session: Option<Waker>,
@@ -73,7 +74,7 @@ impl Seat {
     /// What another node needs to prepare; `None` if the session is no more.
     pub(crate) async fn preview(&self) -> Option<Preview> {
         let (reply, preview) = oneshot::channel();
-        drop(self.come(|state| state.preview.replace(reply)));
+        self.come(|state| state.previews.push(reply));
         preview.await.ok()
     }
 
@@ -86,9 +87,15 @@ impl Seat {
         Some(frozen)
     }
 
-    /// What was handed over last.
+    /// What is being handed over.
     pub(crate) fn luggage(&self) -> Option<Bytes> {
         self.state().luggage.clone()
+    }
+
+    /// The session was not taken.
+    pub(crate) fn unpack(&self) {
+        let luggage = self.state().luggage.take();
+        drop(luggage);
     }
 
     /// The client is to come back on another node.
@@ -109,20 +116,22 @@ impl Seat {
         Some(before)
     }
 
-    /// Waits for whoever comes; if it does not `move`, not for nodes. Cancel-safe.
-    pub(crate) fn poll_visit(&self, context: &Context<'_>, moves: bool) -> Poll<Visit> {
+    /// Waits for whoever comes; if it does not `move`, not for nodes. A client that is to be let go has to
+    /// be `here`. Cancel-safe.
+    pub(crate) fn poll_visit(&self, context: &Context<'_>, moves: bool, here: bool) -> Poll<Visit> {
         let mut state = self.state();
         if let Some(socket) = state.socket.take() {
             return Poll::Ready(Visit::Client(socket));
         }
         if moves {
-            if let Some(reply) = state.preview.take() {
+            if let Some(reply) = state.previews.pop() {
                 return Poll::Ready(Visit::Preview(reply));
             }
             if let Some(departure) = state.departure.take() {
                 return Poll::Ready(Visit::Departure(departure));
             }
-            if std::mem::take(&mut state.drains) {
+            // Also one that comes back later, by a request that was on its way.
+            if here && std::mem::take(&mut state.drains) {
                 return Poll::Ready(Visit::Drain);
             }
         }
@@ -155,5 +164,21 @@ impl Seat {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_let_go_even_if_it_comes_while_the_node_drains() {
+        let seat = Seat::default();
+        let context = Context::from_waker(Waker::noop());
+        seat.drain();
+        assert!(seat.poll_visit(&context, true, false).is_pending());
+        assert!(seat.poll_visit(&context, false, true).is_pending());
+        assert!(matches!(seat.poll_visit(&context, true, true), Poll::Ready(Visit::Drain)));
+        assert!(seat.poll_visit(&context, true, true).is_pending());
     }
 }

@@ -1,6 +1,6 @@
 //! No sticky sessions: the requests of a connection land on any node.
 
-mod failing;
+pub(crate) mod failing;
 
 use std::{
     future::Future,
@@ -36,7 +36,7 @@ pub(crate) async fn cluster(size: usize, options: impl Fn() -> Options) -> (Medi
     (medium, nodes)
 }
 
-async fn acquainted(nodes: &[Server]) {
+pub(crate) async fn acquainted(nodes: &[Server]) {
     for node in nodes {
         for other in nodes.iter().filter(|other| other.hub.node() != node.hub.node()) {
             let mut members = node.hub.backplane().members();
@@ -47,7 +47,7 @@ async fn acquainted(nodes: &[Server]) {
 }
 
 /// Waits until something is so.
-async fn until(condition: impl Fn() -> bool + Send + Sync) {
+pub(crate) async fn until(condition: impl Fn() -> bool + Send + Sync) {
     soon(async {
         while !condition() {
             tokio::task::yield_now().await;

@@ -12,7 +12,7 @@
 //! connection's topics. Whatever either has heard goes to the client: what both have is told by its mark
 //! and dropped once, so nothing is lost on the way and nothing doubled, on whichever transport. Messages
 //! keep their order, but for those that the old node hears after it froze and the new one never does;
-//! they come late.
+//! they come late. What is for a group that the connection has left meanwhile is dropped on the way.
 
 mod state;
 
@@ -24,9 +24,9 @@ use bytes::Bytes;
 use self::state::{State, decode_arrivals, decode_groups, encode_arrivals, encode_groups};
 use super::{Connection, Opening, Outbound};
 use crate::{
-    ConnectionId, GroupError, Hub, Joined, OpenError, Ownership,
+    ConnectionId, End, GroupError, Hub, Joined, OpenError, Ownership,
     hub::Shared,
-    members::Member,
+    members::{Member, Phase},
     routing::{Question, Routed, Whom},
 };
 
@@ -63,7 +63,7 @@ impl Connection {
     #[must_use]
     pub fn freeze(&self) -> Bytes {
         let member = &self.member;
-        member.hold();
+        member.hold(Phase::Frozen);
         let state = State {
             groups: self.groups(),
             recent: member.queue.recent(),
@@ -77,11 +77,19 @@ impl Connection {
         self.member.release(&[]);
     }
 
+    /// The most bytes that wait for the connection: [`HubOptions::outbound_bytes`](crate::HubOptions::outbound_bytes).
+    #[must_use]
+    pub fn outbound_bytes(&self) -> usize {
+        self.hub.local.limits.bytes()
+    }
+
     /// The new node has the connection: this one forgets it, without running `on_disconnected`. Calls of
-    /// its client's results fail. What still comes is collected until this is dropped.
+    /// its client's results fail. What still comes is collected until this is dropped, among it the wish of
+    /// a call that still runs to [abort](crate::Caller::abort): [`ended`](Self::ended).
     #[must_use = "dropping it drops what still comes for the connection"]
     pub fn leave(self) -> Left {
         let (hub, member) = (&*self.hub, &self.member);
+        member.leave();
         {
             let mut memberships = member.memberships();
             let first = !std::mem::replace(&mut memberships.closed, true);
@@ -173,7 +181,9 @@ impl Adopted {
         let known: HashSet<&Arc<str>> = groups.iter().collect();
         for group in state.groups.iter().filter(|group| !known.contains(group)) {
             let joining = hub.join(member, group)?;
-            hub.joined(member, group, &joining).await?;
+            if hub.joined(member, group, &joining).await? != Joined::Everywhere {
+                return Err(HandoverError::LinkDown);
+            }
         }
         let kept: HashSet<&Arc<str>> = state.groups.iter().collect();
         for group in groups.iter().filter(|group| !kept.contains(group)) {
@@ -209,6 +219,11 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
+    /// Ends the connection, as a call wants that still runs on the node that had it.
+    pub fn abort(&self) {
+        self.member.queue.end(End::Aborted);
+    }
+
     /// Takes what has [arrived](Left::arrived) at the other node, as there is room for it; what has come
     /// here too is dropped. Cancelling it drops what is left.
     ///
@@ -218,8 +233,12 @@ impl Arrivals {
     pub async fn take(&self, arrived: Bytes) -> Result<(), HandoverError> {
         let (local, member) = (&self.hub.local, &self.member);
         for held in decode_arrivals(arrived).map_err(|_| HandoverError::Unreadable)? {
-            member.queue.room(held.message.len(), &local.limits).await;
-            local.deliver_late(member, held);
+            let is_its = held.group.as_ref().is_none_or(|group| member.is_in(group));
+            // What has come here too needs no room, and may be forgotten while it would wait for it.
+            if is_its && !member.queue.has_come(held.mark) {
+                member.queue.room(held.message.len(), &local.limits).await;
+                local.deliver_late(member, held);
+            }
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! groups   = count u32 | (length u16 | name)*
 //! state    = groups | count u32 | mark u64 * | count u32 | (length u16 | name | length u32 | item)*
-//! arrivals = (mark u64 | length u32 | message)*
+//! arrivals = (mark u64 | length u16 | group | length u32 | message)*
 //! ```
 
 use std::sync::Arc;
@@ -62,8 +62,10 @@ pub(super) fn decode_groups(mut bytes: Bytes) -> Result<Vec<Arc<str>>, Malformed
 
 pub(super) fn encode_arrivals(held: &[Held]) -> Bytes {
     let mut bytes = Vec::new();
-    for Held { mark, message } in held {
+    for Held { mark, group, message } in held {
         bytes.put_u64_le(mark.to_wire());
+        // No group has an empty name.
+        put_text(&mut bytes, group.as_deref().unwrap_or_default());
         put_body(&mut bytes, message);
     }
     bytes.into()
@@ -73,7 +75,9 @@ pub(super) fn decode_arrivals(mut bytes: Bytes) -> Result<Vec<Held>, Malformed> 
     let mut held = Vec::new();
     while bytes.has_remaining() {
         let mark = bytes.try_get_u64_le().map_err(|_| Malformed)?;
-        held.push(Held { mark: Mark::from_wire(mark), message: take_body(&mut bytes)? });
+        let group = Some(take_text(&mut bytes)?).filter(|group| !group.is_empty());
+        let (mark, group) = (Mark::from_wire(mark), group.map(Arc::from));
+        held.push(Held { mark, group, message: take_body(&mut bytes)? });
     }
     Ok(held)
 }
@@ -112,10 +116,10 @@ mod tests {
     fn what_is_written_is_read() {
         assert_eq!(State::decode(state().encode()), Ok(state()));
         assert_eq!(decode_groups(encode_groups(&state().groups)), Ok(state().groups));
-        let held: Vec<Held> = [(0, "a"), (7, "")]
-            .map(|(mark, message)| Held { mark: Mark::from_wire(mark), message: message.into() })
-            .to_vec();
-        assert_eq!(decode_arrivals(encode_arrivals(&held)), Ok(held));
+        let held = [(0, None, "a"), (7, Some("bar".into()), "")].map(|(mark, group, message)| {
+            Held { mark: Mark::from_wire(mark), group, message: message.into() }
+        });
+        assert_eq!(decode_arrivals(encode_arrivals(&held)), Ok(held.to_vec()));
     }
 
     #[test]

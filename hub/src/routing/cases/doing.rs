@@ -73,6 +73,11 @@ impl Cases {
         member: Option<Arc<Member>>,
         question: Question,
     ) -> Option<Work> {
+        let moving = member.as_ref().is_some_and(|member| member.is_moving());
+        if moving && !matches!(question, Question::Relay { .. }) {
+            // Since it was asked for. Without an answer it is asked for again.
+            return None;
+        }
         if self.known(hub, asker).await {
             return None;
         }
@@ -82,11 +87,11 @@ impl Cases {
             }
             (Question::Leave(group), Some(member)) => {
                 hub.leave(&member, &group, None);
-                Outcome::Done
+                done(&member)
             }
             (Question::LeaveAll, Some(member)) => {
                 hub.leave_all(&member);
-                Outcome::Done
+                done(&member)
             }
             (Question::AddUser(user, group), None) => {
                 let shared = Arc::clone(hub);
@@ -140,6 +145,10 @@ impl Cases {
             let member = Arc::downgrade(&member);
             let number = joining.number;
             self.undo_by(asker, Undo::Join { member, group: group.clone(), number });
+        }
+        if member.is_moving() {
+            self.close(hub, asker, done(&member).into()).await;
+            return None;
         }
         let shared = Arc::clone(hub);
         let joined = async move { shared.joined(&member, &group, &joining).await };
@@ -235,13 +244,16 @@ impl Cases {
         Ok(self.stoppable(asker, held, served))
     }
 
-    /// The answer to a relayed request has reached the client.
+    /// The answer to a relayed request has reached the client. Said again where that it was heard was not
+    /// heard.
     fn written(&mut self, relay: Asker) -> Outcome {
         let Some(case) = self.by_asker.get_mut(&relay) else { return Outcome::Forgotten };
         match case.settle.take() {
             Some(settle) => settle.reached(),
+            None if case.reached => return Outcome::Done,
             None => return Outcome::Forgotten,
         }
+        case.reached = true;
         self.strip(relay);
         Outcome::Done
     }
@@ -287,6 +299,16 @@ impl Cases {
         // Without it the asker asks again.
         let _ = send(hub, node, &Letter::Accepted(number)).await;
         Some(work)
+    }
+}
+
+/// What was done to a connection that was here before. Where it began to move just then, it may have gone
+/// without.
+fn done(member: &Member) -> Outcome {
+    if member.is_moving() {
+        Outcome::Failed("the connection moves to another node".into())
+    } else {
+        Outcome::Done
     }
 }
 

@@ -1,6 +1,9 @@
 //! What becomes of connections whose broker, node or link between nodes fails.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use backplane_core::{
     Node, NodeOptions,
@@ -8,6 +11,7 @@ use backplane_core::{
 };
 use backplane_hub::{Backplane, HubBuilder};
 use backplane_memory::Medium;
+use backplane_signalr::Options;
 use futures_util::future::join;
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -25,7 +29,7 @@ use crate::{
 const UNREACHABLE: (&str, &str) =
     ("503 Service Unavailable", "The server of this connection cannot be reached now");
 
-async fn link(node: &Server, up: bool) {
+pub(crate) async fn link(node: &Server, up: bool) {
     let mut link = node.hub.backplane().link();
     drop(soon(link.wait_for(|link| link.is_up() == up)).await.expect("the node lives"));
 }
@@ -57,34 +61,45 @@ async fn without_the_broker_it_is_told_at_once_and_with_it_all_goes_on() {
 }
 
 /// A node with its own threads, which can be killed.
-struct Mortal {
-    server: Server,
-    runtime: Runtime,
+pub(crate) struct Mortal {
+    pub(crate) server: Server,
+    runtime: Mutex<Option<Runtime>>,
 }
 
 impl Mortal {
-    async fn born(medium: &Medium) -> Self {
+    pub(crate) async fn born(
+        medium: &Medium,
+        options: Options,
+        change: impl FnOnce(HubBuilder) -> HubBuilder + Send + 'static,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
+            .worker_threads(2)
             .enable_all()
             .build()
             .expect("a runtime");
         let medium = medium.clone();
         let server = runtime.spawn(async move {
             let node = Arc::new(medium.node_with(short_lives()));
-            Server::over(node, shared(), |hub| hub).await
+            Server::over(node, options, change).await
         });
-        Self { server: server.await.expect("a server"), runtime }
+        Self { server: server.await.expect("a server"), runtime: Mutex::new(Some(runtime)) }
     }
 
     /// From now on it says nothing, and its sockets are closed.
-    fn dies(self) {
-        self.runtime.shutdown_background();
+    pub(crate) fn dies(&self) {
+        let runtime = self.runtime.lock().unwrap().take();
+        runtime.into_iter().for_each(Runtime::shutdown_background);
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        self.dies();
     }
 }
 
 /// A silent node is soon taken for dead.
-fn short_lives() -> NodeOptions {
+pub(crate) fn short_lives() -> NodeOptions {
     let mut options = NodeOptions::default();
     options.dead_after = Duration::from_millis(2500);
     options
@@ -92,7 +107,7 @@ fn short_lives() -> NodeOptions {
 
 async fn with_a_mortal() -> (Medium, Vec<Server>, Mortal) {
     let medium = Medium::new();
-    let mortal = Mortal::born(&medium).await;
+    let mortal = Mortal::born(&medium, shared(), |hub| hub).await;
     let mut nodes = Vec::new();
     for _ in 0..2 {
         let node = Arc::new(medium.node_with(short_lives()));

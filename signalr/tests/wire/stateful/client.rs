@@ -16,6 +16,8 @@ const ASKED: &str = "&useStatefulReconnect=true";
 pub(crate) struct Stateful {
     pub(crate) id: String,
     token: String,
+    /// What else its requests say.
+    query: String,
     /// `None` while its socket is lost.
     client: Option<Client>,
     /// Numbered messages that the server has not acknowledged.
@@ -37,12 +39,24 @@ impl Stateful {
 
     /// Negotiates with one node, connects to another, and shakes hands in this version.
     pub(crate) async fn begin_on(negotiate: &Server, connect: &Server, version: u8) -> Self {
-        let (id, token) = negotiated(negotiate, ASKED).await;
-        let mut client = Client::request(connect, &format!("?id={token}"), &[]).await.unwrap();
+        Self::begin_with(negotiate, connect, version, "").await
+    }
+
+    /// The same with more in the queries.
+    pub(crate) async fn begin_with(
+        negotiate: &Server,
+        connect: &Server,
+        version: u8,
+        query: &str,
+    ) -> Self {
+        let (id, token) = negotiated(negotiate, &format!("{ASKED}{query}")).await;
+        let whole = format!("?id={token}{query}");
+        let mut client = Client::request(connect, &whole, &[]).await.unwrap();
         client.text(&format!("{{\"protocol\":\"json\",\"version\":{version}}}\u{1e}")).await;
         assert_eq!(client.record().await, "{}");
         let client = Some(client);
-        Self { id, token, client, kept: VecDeque::new(), sent: 0, latest: 0, next: 1 }
+        let query = query.to_owned();
+        Self { id, token, query, client, kept: VecDeque::new(), sent: 0, latest: 0, next: 1 }
     }
 
     pub(crate) fn client(&mut self) -> &mut Client {
@@ -170,7 +184,7 @@ impl Stateful {
 
     /// A new socket, of which nothing is known yet.
     pub(crate) async fn socket(&self, server: &Server) -> Result<Client, Refusal> {
-        Client::request(server, &format!("?id={}", self.token), &[]).await
+        Client::request(server, &format!("?id={}{}", self.token, self.query), &[]).await
     }
 
     /// Comes back by a new socket, sends again what may be missing, and returns the socket before.

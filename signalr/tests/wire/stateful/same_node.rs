@@ -287,3 +287,14 @@ async fn acknowledgements_that_nobody_asked_for_do_nothing() {
     ordinary.works().await;
     client.works().await;
 }
+
+#[tokio::test]
+async fn half_a_message_before_a_break_is_forgotten() {
+    let server = Server::start(stateful()).await;
+    let mut client = Stateful::begin(&server).await;
+    client.works().await;
+    client.client().text("{\"type\":1,\"invocationId\":\"half\",").await;
+    client.lose();
+    client.come_back(&server).await;
+    client.works().await;
+}
