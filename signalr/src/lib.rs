@@ -131,9 +131,19 @@
 //! * What waits for the client moves along, so a handover is as large as the connection's queue and
 //!   [`Options::stateful_buffer`] at most, in pieces that the backplane carries.
 //!
+//! Its limits, where something else happens in the middle of a move:
+//!
+//! * The old node dies after it has handed over and before it hears that the new one has it: nobody has the
+//!   connection then, and `on_disconnected` runs on neither. Where the new node dies or the link breaks, the old one
+//!   keeps it, but may take up to 40 s to know that, for which a client that comes back waits.
+//! * More than 512 messages that both nodes hear within one move may come twice. A notice of a gap may come from each.
+//! * `groups().add_user` may miss a connection that is on neither node at that moment.
+//! * The names of its groups have to fit into one envelope, or it is answered 503.
+//!
 //! [`Hub::drain`](backplane_hub::Hub::drain) uses that to replace a node: it closes the sockets of such clients
 //! with the code 1012, whose clients come back at once, and lets no client in (503). Whatever hands out requests must
-//! not send them to it by then, or try another node on a 503; [`health_router`] says `draining`. Where a node
+//! not send them to it by then, or try another node on a 503: the official client tries once. [`health_router`] says
+//! `draining`. Where a node
 //! dies instead, its connections are gone, and clients connect anew.
 //!
 //! # When the backplane loses something
