@@ -142,13 +142,14 @@ impl Endpoint {
         let luggage = luggage.map_err(|error| self.not_taken(&error))?;
         let waiting = luggage.waiting.map(|call| read(codec, call)).transpose();
         let waiting = waiting.map_err(|error| self.not_taken(&error))?;
+        let seat: Arc<Seat> = Arc::default();
+        let local = Local::WebSocket(Some(Arc::clone(&seat)));
+        // Whoever looks for it by its id is answered here from then on, and what the other node sends on
+        // may come before its word that it has let go.
+        let registration = self.table.register(&ticket.id, local, standing.clone(), None);
         let taken = adopted.take_over(luggage.hub).await;
         let (connection, outbound) = taken.map_err(|error| self.not_taken(&error))?;
-        let seat: Arc<Seat> = Arc::default();
         let stateful = Stateful::new(luggage.buffer, Arc::clone(&seat), &connection);
-        let local = Local::WebSocket(Some(Arc::clone(&seat)));
-        // What the other node sends on may come before its word that it has let go.
-        let registration = self.table.register(&ticket.id, local, standing.clone(), None);
         // From here on it is here. If the other node does not hear of it, it is nowhere: two must not
         // have it.
         relayed.written().await.map_err(|error| self.not_taken(&error))?;

@@ -113,9 +113,14 @@ impl Cases {
                     Err(outcome) => outcome,
                 }
             }
-            (Question::Relay { connection, body }, _) => {
+            (Question::Relay { connection, body }, member) => {
                 match self.relay(hub, asker, &connection, body) {
                     Ok(work) => return self.accept(hub, asker, work).await,
+                    Err(Outcome::NotAnnounced) if member.is_some_and(|it| it.is_moving()) => {
+                        // It has just gone, and whoever has it answers when it is asked again.
+                        self.by_asker.remove(&asker);
+                        return None;
+                    }
                     Err(outcome) => outcome,
                 }
             }
