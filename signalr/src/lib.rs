@@ -143,8 +143,7 @@
 //! [`Hub::drain`](backplane_hub::Hub::drain) uses that to replace a node: it closes the sockets of such clients
 //! with the code 1012, whose clients come back at once, and lets no client in (503). Whatever hands out requests must
 //! not send them to it by then, or try another node on a 503: the official client tries once. [`health_router`] says
-//! `draining`. Where a node
-//! dies instead, its connections are gone, and clients connect anew.
+//! `draining`. Where a node dies instead, its connections are gone, and clients connect anew.
 //!
 //! # When the backplane loses something
 //!

@@ -60,6 +60,15 @@ async fn open(hub: &Hub) -> (Connection, Outbound) {
     hub.open(opening(&ConnectionId::random())).await.unwrap()
 }
 
+/// One that is in both groups of [`send_all`].
+async fn open_in_groups(hub: &Hub) -> (Connection, Outbound) {
+    let opened = open(hub).await;
+    for group in ["kitchen", "bar"] {
+        hub.groups().add(opened.0.id(), group).await.unwrap();
+    }
+    opened
+}
+
 async fn adopt(hub: &Hub, connection: &Connection) -> Adopted {
     hub.adopt(opening(connection.id()), &connection.preview()).await.unwrap()
 }
@@ -121,10 +130,8 @@ fn sorted(mut numbers: Vec<Value>) -> Vec<Value> {
 async fn nothing_is_lost_or_doubled_in_any_phase() {
     let memory = Memory::start().await;
     let hubs = hubs(&memory);
-    let (connection, mut outbound) = open(&hubs[0]).await;
+    let (connection, mut outbound) = open_in_groups(&hubs[0]).await;
     let id = connection.id().clone();
-    hubs[0].groups().add(&id, "kitchen").await.unwrap();
-    hubs[0].groups().add(&id, "bar").await.unwrap();
     let mut numbers = 0;
     let mut sent = send_all(&hubs, &id, &mut numbers).await;
     let preview = connection.preview();
@@ -181,10 +188,8 @@ async fn what_only_the_old_node_hears_is_sent_on() {
 async fn a_connection_that_is_not_taken_over_goes_on() {
     let memory = Memory::start().await;
     let hubs = hubs(&memory);
-    let (connection, mut outbound) = open(&hubs[0]).await;
+    let (connection, mut outbound) = open_in_groups(&hubs[0]).await;
     let id = connection.id().clone();
-    hubs[0].groups().add(&id, "kitchen").await.unwrap();
-    hubs[0].groups().add(&id, "bar").await.unwrap();
     let adopted = adopt(&hubs[1], &connection).await;
     let _ = connection.freeze();
     let mut numbers = 0;
