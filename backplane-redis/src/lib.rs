@@ -55,9 +55,10 @@
 //! A failover is an outage of the link: about as long as the sentinels take to notice and to agree. What is
 //! published meanwhile is buffered, and over Pub/Sub what got lost is repaired. Over Streams a replica may
 //! lack the last entries that the old master had answered for; with `replicas=1` (and two replicas or more)
-//! an entry counts as stored only once a replica has it, so that the next master has it too. Entries are
-//! ordered by the clocks of the servers: a new master whose clock is behind by more than the failover took
-//! may store entries where readers have been already, and those are then told as a gap, by their numbers.
+//! an entry counts as stored only once a replica has it, so that the next master has it too; where more of
+//! the servers end at once than that, sentinels may choose one that lacks it. Entries are ordered by the
+//! clocks of the servers: a new master whose clock is behind by more than the failover took may store entries
+//! where readers have been already, and those are then told as a gap, by their numbers.
 //!
 //! # For the server's administrator
 //!

@@ -25,7 +25,7 @@ use crate::kit::{Doing, Fixture, Layer, Outcome, Setup, Stop, eventually};
 const RECOVERY_WITHIN: Duration = Duration::from_secs(40);
 /// How long what is still on its way may take after the last envelope.
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
-/// The same where losses are counted: longer than a node gives a hole.
+/// The same where an interruption is not the last word: longer than a node gives a hole.
 const COUNTED_WITHIN: Duration = Duration::from_secs(25);
 /// After so long without an arrival nothing more is on its way.
 const QUIET: Duration = Duration::from_millis(300);
@@ -285,10 +285,11 @@ async fn recovered(scene: &Scene, since: u64) {
 /// Waits until nothing is on its way any more and every loss is reported as promised, or it is late
 /// enough to say that it is not.
 async fn settled(scene: &Scene, semantics: Semantics) -> Outcome {
-    use backplane_core::Delivery::{Counted, Repaired};
-    let numbered = matches!(semantics.delivery, Counted | Repaired);
+    use backplane_core::Delivery::{Counted, Kept, Repaired};
+    // An interruption is not the last word then: what is missing is counted, or still on its way.
+    let goes_on = matches!(semantics.delivery, Counted | Repaired | Kept);
     let heard = || scene.members.iter().map(|member| member.journal.heard_in_all()).sum::<u64>();
-    let limit = if numbered { COUNTED_WITHIN } else { SETTLED_WITHIN };
+    let limit = if goes_on { COUNTED_WITHIN } else { SETTLED_WITHIN };
     let deadline = tokio::time::Instant::now() + limit;
     let mut before = heard();
     loop {
@@ -301,8 +302,8 @@ async fn settled(scene: &Scene, semantics: Semantics) -> Outcome {
             let views = views(scene);
             let account = Account::of(&views, &streams(&views, scene.load.topics));
             let open = account.lost_by(Known::Unreported);
-            let uncounted = if numbered { account.lost_by(Known::Interruption) } else { 0 };
-            if open + uncounted == 0 {
+            let interrupted = if goes_on { account.lost_by(Known::Interruption) } else { 0 };
+            if open + interrupted == 0 {
                 return Ok(());
             }
         }
