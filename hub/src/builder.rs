@@ -268,6 +268,7 @@ impl HubBuilder {
             started: Instant::now(),
             joins: AtomicU64::new(1),
             messages: AtomicU64::new(1),
+            announced: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             movable: AtomicUsize::new(0),
             open: AtomicUsize::new(0),

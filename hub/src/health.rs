@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::{sync::atomic::Ordering, time::Instant};
 
 use backplane_core::Link;
 
@@ -19,7 +19,8 @@ pub enum Health {
         /// connect began.
         since: Instant,
     },
-    /// The node is about to be replaced: it serves the connections that it has, and takes no new ones.
+    /// The node is about to be replaced: it serves the connections that it has, and takes no new ones, or
+    /// [soon](Hub::announce_drain) will not.
     Draining,
     /// The hub or its backplane was closed: it takes no new connections.
     Closed,
@@ -59,7 +60,7 @@ impl Hub {
         if self.0.connections.is_closed() {
             return Health::Closed;
         }
-        if self.0.is_draining() {
+        if self.0.announced.load(Ordering::Acquire) {
             return Health::Draining;
         }
         match &*link {

@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) joins: AtomicU64,
     /// Numbers the messages.
     pub(crate) messages: AtomicU64,
+    /// Whether it was announced that it is going to drain.
+    pub(crate) announced: AtomicBool,
     /// Whether it takes no new connections and lets those go that can move.
     pub(crate) draining: AtomicBool,
     /// How many of those below can move to another node.
@@ -154,10 +156,18 @@ impl Hub {
         }
     }
 
+    /// Says ahead that this node is going to be [drained](Self::drain): from now on [`health`](Self::health) is
+    /// [`Draining`](crate::Health::Draining), and all else goes on, new connections included. Whatever hands out
+    /// requests by that needs a while to notice; drain when it has had it, and no client is refused.
+    pub fn announce_drain(&self) {
+        self.0.announced.store(true, Ordering::Release);
+    }
+
     /// The same for a node that is replaced while others live: connections that can move are let go first,
     /// so that their clients come back on another node, where they go on. The hub takes no new ones
-    /// meanwhile ([`health`](Self::health) says so, for whatever hands out requests), and closes once they
-    /// are gone, or when half of the time is over.
+    /// meanwhile ([`health`](Self::health) says so, for whatever hands out requests;
+    /// [`announce_drain`](Self::announce_drain) says it ahead), and closes once they are gone, or when half
+    /// of the time is over.
     ///
     /// # Errors
     ///
@@ -165,6 +175,7 @@ impl Hub {
     pub async fn drain(&self, deadline: Duration) -> Result<(), CloseError> {
         let hub = &*self.0;
         let began = tokio::time::Instant::now();
+        self.announce_drain();
         hub.draining.store(true, Ordering::Release);
         hub.relays.drain();
         if tokio::time::timeout(deadline / 2, hub.none_of(&hub.movable)).await.is_err() {

@@ -35,7 +35,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `POST negotiate` | the connection's id and token, in versions 0 and 1 |
-//! | `GET` with an upgrade, with or without a token as `id` | a WebSocket |
+//! | `GET` with an upgrade, or `CONNECT`, with or without a token as `id` | a WebSocket |
 //! | `GET` that accepts `text/event-stream` | server-sent events, for as long as the client listens |
 //! | any other `GET` | a poll: what there is for the client, or the next that comes |
 //! | `POST` | what a client of these two sends; answered when it waits for the hub, in 64 KiB |
@@ -44,7 +44,8 @@
 //! | `OPTIONS` of a browser | what pages of [`Options::allowed_origins`] may send, where those are set |
 //! | what does not fit the connection | the status that clients know for it |
 //!
-//! WebSockets are opened over HTTP/1.1. Paths are axum's, so unlike the original's they have a case.
+//! WebSockets are opened over HTTP/1.1, and over HTTP/2 (RFC 8441) where the server speaks it: axum with its
+//! feature `http2`. Paths are axum's, so unlike the original's they have a case.
 //!
 //! Calls of a client run one after the other, or so many at a time as
 //! [`Options::parallel_invocations`] lets; those that return streams or send some run beside them, at
@@ -142,8 +143,10 @@
 //!
 //! [`Hub::drain`](backplane_hub::Hub::drain) uses that to replace a node: it closes the sockets of such clients
 //! with the code 1012, whose clients come back at once, and lets no client in (503). Whatever hands out requests must
-//! not send them to it by then, or try another node on a 503: the official client tries once. [`health_router`] says
-//! `draining`. Where a node dies instead, its connections are gone, and clients connect anew.
+//! not send them to it by then, or try another node on a 503: the official client tries once. Where that goes by
+//! [`health_router`], which says `draining`, call
+//! [`Hub::announce_drain`](backplane_hub::Hub::announce_drain) and drain when it has had the time to look. Where a
+//! node dies instead, its connections are gone, and clients connect anew.
 //!
 //! # When the backplane loses something
 //!

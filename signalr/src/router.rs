@@ -97,7 +97,7 @@ async fn connect(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) 
         Method::GET if accepts_events(&parts.headers) => {
             Box::pin(endpoint.events(&parts, id, identity)).await
         }
-        Method::GET if Upgrade::is_wanted(&parts) => {
+        Method::GET | Method::CONNECT if Upgrade::is_wanted(&parts) => {
             Box::pin(endpoint.websocket(parts, id, identity)).await
         }
         Method::GET => endpoint.poll(parts, id, identity).await,

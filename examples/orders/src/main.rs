@@ -43,6 +43,11 @@ struct Arguments {
     #[arg(long, env = "ORDERS_JWT_SECRET", hide_env_values = true)]
     jwt_secret: Option<String>,
 
+    /// How long a single node says that it is going before it hands its customers over: what a load balancer
+    /// takes to notice.
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    notice: Duration,
+
     /// How long each step of an order takes.
     #[arg(long, default_value = "500ms", value_parser = humantime::parse_duration)]
     step: Duration,
@@ -84,9 +89,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     println!("\nOpen http://{open} in two browsers (or windows) and order something.");
     front_door::asked_to_stop().await?;
     // Those of a single node go on at those of other processes.
-    let others = nodes.len() == 1;
+    let notice = (nodes.len() == 1).then_some(arguments.notice);
     for node in nodes {
-        node.stop(others).await;
+        node.stop(notice).await;
     }
     Ok(())
 }

@@ -37,18 +37,26 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Takes leave of the customers: those that can go on at other nodes do, if there are such. Orders that
-    /// were taken are delivered.
-    pub(crate) async fn stop(self, others: bool) {
+    /// Takes leave of the customers: those that can go on at other nodes do, if there are such, which are given
+    /// notice. Orders that were taken are delivered.
+    pub(crate) async fn stop(self, notice: Option<Duration>) {
         const PATIENCE: Duration = Duration::from_secs(60);
         const SHORT: Duration = Duration::from_secs(1);
-        let left =
-            if others { self.hub.drain(PATIENCE).await } else { self.hub.close(SHORT).await };
+        let left = match notice {
+            Some(notice) => {
+                self.hub.announce_drain();
+                tokio::time::sleep(notice).await;
+                self.hub.drain(PATIENCE).await
+            }
+            None => self.hub.close(SHORT).await,
+        };
         if let Err(error) = left {
             tracing::warn!(%error, "not all customers have left");
         }
         self.kitchen.close();
-        if others && let Err(error) = self.work.await {
+        if notice.is_some()
+            && let Err(error) = self.work.await
+        {
             tracing::error!(%error, "the kitchen has failed");
         }
         if let Err(error) = self.hub.backplane().close(SHORT).await {

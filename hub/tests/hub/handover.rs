@@ -2,10 +2,10 @@
 
 use backplane_hub::{
     Adopted, Caller, Connection, ConnectionId, HandoverError, Health, Hub, HubBuilder, HubError,
-    InvokeError, Items, Left, Opening, Outbound, PresenceOptions, User,
+    InvokeError, Items, Left, Opening, Outbound, PresenceEvent, PresenceOptions, User,
 };
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Duration;
@@ -245,6 +245,42 @@ async fn groups_items_and_presence_move() {
 }
 
 #[tokio::test]
+async fn whoever_watches_sees_a_connection_come_and_leave_once_each() {
+    let memory = Memory::start().await;
+    let hubs = hubs(&memory);
+    let (connection, _outbound) = open_in_groups(&hubs[0]).await;
+    let kitchen = hubs.each_ref().map(|hub| hub.presence().group("kitchen"));
+    until("presence is told", || kitchen.iter().all(|it| it.count() == Ok(1))).await;
+    let mut watches = kitchen.map(|kitchen| kitchen.watch().unwrap());
+    for watch in &mut watches {
+        let Some(PresenceEvent::Snapshot { present, .. }) =
+            soon("who is there", watch.next()).await
+        else {
+            panic!("no snapshot")
+        };
+        assert_eq!(present.len(), 1);
+    }
+    let adopted = adopt(&hubs[1], &connection).await;
+    let (new, _outbound) = adopted.take_over(connection.freeze()).await.unwrap();
+    drop(connection.leave());
+    hubs[1].groups().remove(new.id(), "kitchen").await.unwrap();
+    // Leaving the group is the fence: all that the move says comes before it.
+    for watch in &mut watches {
+        let mut told = Vec::new();
+        while told.len() < 3 {
+            told.push(match soon("an event", watch.next()).await {
+                Some(PresenceEvent::Joined(who)) => (true, who.node()),
+                Some(PresenceEvent::Left(who)) => (false, who.node()),
+                other => panic!("{other:?}"),
+            });
+        }
+        let (old, new) = (hubs[0].node(), hubs[1].node());
+        let at = |event| told.iter().position(|it| *it == event).unwrap();
+        assert!(at((true, new)) < at((false, new)) && at((false, old)) < 3, "{told:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_result_that_is_owed_where_the_connection_was_fails_at_once() {
     let memory = Memory::start().await;
     let hubs = hubs(&memory);
@@ -282,16 +318,26 @@ async fn a_node_adopts_only_what_it_could_reach() {
 async fn a_hub_drains_before_it_closes() {
     let memory = Memory::start().await;
     let hubs = hubs(&memory);
+    hubs[0].announce_drain();
+    assert_eq!(hubs[0].health(), Health::Draining);
+    // Whoever has not heard of that may still send somebody here.
     let (connection, _outbound) = open(&hubs[0]).await;
-    let draining = hubs[0].clone();
-    let drained = tokio::spawn(async move { draining.drain(Duration::from_secs(60)).await });
-    until("it drains", || hubs[0].health() == Health::Draining).await;
+    let mut drained = Box::pin(hubs[0].drain(Duration::from_secs(60)));
+    tokio::select! {
+        biased;
+        end = &mut drained => panic!("{end:?}"),
+        () = async {} => {}
+    }
     assert!(hubs[0].open(opening(&ConnectionId::random())).await.is_err());
     let adopted = adopt(&hubs[1], &connection).await;
     let (_new, _outbound) = adopted.take_over(connection.freeze()).await.unwrap();
-    assert!(!drained.is_finished());
+    tokio::select! {
+        biased;
+        end = &mut drained => panic!("{end:?}"),
+        () = async {} => {}
+    }
     drop(connection.leave());
-    soon("the end", drained).await.unwrap().unwrap();
+    soon("the end", drained).await.unwrap();
     assert_eq!(hubs[0].health(), Health::Closed);
 }
 

@@ -8,7 +8,7 @@ use http::{
     header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE},
     request::Parts,
 };
-use hyper::upgrade::OnUpgrade;
+use hyper::{ext::Protocol, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 
 use super::Socket;
@@ -16,14 +16,15 @@ const VERSION: HeaderValue = HeaderValue::from_static("13");
 
 /// A client's wish for a WebSocket, in order.
 pub(crate) struct Upgrade {
-    accept: String,
+    /// What proves that it was read. Over HTTP/2 nothing has to.
+    accept: Option<String>,
     upgrade: OnUpgrade,
 }
 
 /// Why a wish for a WebSocket is not in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UpgradeError {
-    #[error("A WebSocket is opened by a GET request of HTTP/1.1")]
+    #[error("A WebSocket is opened by a GET request of HTTP/1.1, or by CONNECT of HTTP/2")]
     Method,
     #[error("The header Connection must hold upgrade")]
     Connection,
@@ -50,22 +51,35 @@ impl IntoResponse for UpgradeError {
 impl Upgrade {
     /// Whether the request is one for a WebSocket, in order or not.
     pub(crate) fn is_wanted(request: &Parts) -> bool {
-        has_token(&request.headers, UPGRADE, "websocket")
+        match request.method {
+            Method::GET => has_token(&request.headers, UPGRADE, "websocket"),
+            Method::CONNECT => {
+                let protocol = request.extensions.get::<Protocol>();
+                protocol.is_some_and(|it| it.as_str().eq_ignore_ascii_case("websocket"))
+            }
+            _ => false,
+        }
     }
 
-    /// Reads the wish as RFC 6455, section 4.2.1, has it.
+    /// Reads the wish as RFC 6455, section 4.2.1, has it, or for HTTP/2 RFC 8441, section 5.
     pub(crate) fn of(request: &mut Parts) -> Result<Self, UpgradeError> {
-        if request.method != Method::GET || request.version != Version::HTTP_11 {
-            return Err(UpgradeError::Method);
-        }
-        if !has_token(&request.headers, CONNECTION, "upgrade") {
+        let tunnel = match (&request.method, request.version) {
+            (&Method::GET, Version::HTTP_11) => false,
+            (&Method::CONNECT, Version::HTTP_2) => true,
+            _ => return Err(UpgradeError::Method),
+        };
+        if !tunnel && !has_token(&request.headers, CONNECTION, "upgrade") {
             return Err(UpgradeError::Connection);
         }
         if request.headers.get(SEC_WEBSOCKET_VERSION) != Some(&VERSION) {
             return Err(UpgradeError::Version);
         }
-        let key = request.headers.get(SEC_WEBSOCKET_KEY).ok_or(UpgradeError::Key)?;
-        let accept = accept_key(key.as_bytes());
+        let accept = if tunnel {
+            None
+        } else {
+            let key = request.headers.get(SEC_WEBSOCKET_KEY).ok_or(UpgradeError::Key)?;
+            Some(accept_key(key.as_bytes()))
+        };
         let upgrade = request.extensions.remove().ok_or(UpgradeError::Unable)?;
         Ok(Self { accept, upgrade })
     }
@@ -83,12 +97,14 @@ impl Upgrade {
                 Err(error) => tracing::debug!(%error, "a WebSocket was not opened"),
             }
         });
+        let Some(accept) = self.accept else {
+            return StatusCode::OK.into_response();
+        };
         let headers = [
             (CONNECTION, HeaderValue::from_static("Upgrade")),
             (UPGRADE, HeaderValue::from_static("websocket")),
         ];
-        let accept = [(SEC_WEBSOCKET_ACCEPT, self.accept)];
-        (StatusCode::SWITCHING_PROTOCOLS, headers, accept).into_response()
+        (StatusCode::SWITCHING_PROTOCOLS, headers, [(SEC_WEBSOCKET_ACCEPT, accept)]).into_response()
     }
 }
 

@@ -14,6 +14,7 @@ mod handshake;
 mod health;
 mod hostile;
 mod http;
+mod http2;
 mod liveness;
 mod logs;
 mod messagepack;
