@@ -49,7 +49,7 @@ impl<'a> BrokerUrl<'a> {
     /// [`ConnectError::Url`]. No message repeats a part of the URL that may hold a password.
     pub fn parse(text: &'a str) -> Result<Self, ConnectError> {
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(invalid("expected scheme://host:port"));
+            return Err(ConnectError::url("expected scheme://host:port"));
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
@@ -60,12 +60,12 @@ impl<'a> BrokerUrl<'a> {
         // A password that is not encoded ends the authority early: its rest is not for display. And what
         // looks like the login of a second server would be taken for a part of the first one's password.
         if rest.contains('@') || login.is_some_and(|login| login.contains('@')) {
-            return Err(invalid(
+            return Err(ConnectError::url(
                 "percent-encode / ? # and @ in user, password, token and paths; one login stands before all servers",
             ));
         }
         if rest.contains('#') {
-            return Err(invalid(
+            return Err(ConnectError::url(
                 "nothing may follow a #: percent-encode it as %23 where it is meant",
             ));
         }
@@ -93,7 +93,8 @@ impl Server {
     pub fn parse(text: &str, default_port: u16) -> Result<Self, ConnectError> {
         // What follows a colon might be a password whose host was forgotten.
         let start = text.split(':').next().unwrap_or_default();
-        let wrong = || invalid(format!("{start:?}… is no server: write host or host:port"));
+        let wrong =
+            || ConnectError::url(format!("{start:?}… is no server: write host or host:port"));
         let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, port)) => {
                 host.parse::<Ipv6Addr>().map_err(|_| wrong())?;
@@ -119,10 +120,6 @@ impl fmt::Display for Server {
         let Self { host, port } = self;
         if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
-}
-
-fn invalid(reason: impl Into<String>) -> ConnectError {
-    ConnectError::Url { reason: reason.into() }
 }
 
 #[cfg(test)]

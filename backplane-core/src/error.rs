@@ -169,6 +169,18 @@ pub enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// A [`Url`](Self::Url) that cannot be read. The reason must not hold its password.
+    pub fn url(reason: impl Into<String>) -> Self {
+        Self::Url { reason: reason.into() }
+    }
+
+    /// An [`Option`](Self::Option) that is not usable, and what would be right.
+    pub fn option(option: &str, reason: impl Into<String>) -> Self {
+        Self::Option { option: option.to_owned(), reason: reason.into() }
+    }
+}
+
 /// Why closing did not go as asked.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

@@ -17,7 +17,6 @@ use rdkafka::{
 use crate::{
     config::{Acks, KafkaConfig, Mechanism},
     error,
-    from_url::option,
 };
 
 /// Properties that this transport sets itself, or by its own options.
@@ -184,7 +183,10 @@ pub(crate) const fn prepare() {}
 pub(crate) fn check(config: &KafkaConfig) -> Result<(), ConnectError> {
     if cfg!(not(feature = "ssl")) && (config.tls || config.login.is_some()) {
         let name = if config.tls { "kafka+ssl:" } else { "user:password@" };
-        return Err(option(name, "turn on the Cargo feature \"ssl\" of backplane-kafka"));
+        return Err(ConnectError::option(
+            name,
+            "turn on the Cargo feature \"ssl\" of backplane-kafka",
+        ));
     }
     let files = [
         (config.ca.as_ref(), "the certificates to trust"),
@@ -206,19 +208,19 @@ pub(crate) fn check(config: &KafkaConfig) -> Result<(), ConnectError> {
     for name in config.properties.keys() {
         if OWN.contains(&&**name) {
             let reason = "the transport sets it itself, as its promises rest upon it".to_owned();
-            return Err(option(&format!("rdkafka.{name}"), reason));
+            return Err(ConnectError::option(&format!("rdkafka.{name}"), reason));
         }
         // Not by the value, which may be a secret.
         let mut alone = ClientConfig::new();
         alone.set(name, &config.properties[name]);
         if alone.create_native_config().is_err() {
             let reason = "the client library knows no such property, or not this value for it";
-            return Err(option(&format!("rdkafka.{name}"), reason));
+            return Err(ConnectError::option(&format!("rdkafka.{name}"), reason));
         }
     }
     for client in [producer(config), consumer(config)] {
         if let Err(KafkaError::ClientConfig(_, what, name, _)) = client.create_native_config() {
-            return Err(option(&name, what));
+            return Err(ConnectError::option(&name, what));
         }
     }
     Ok(())

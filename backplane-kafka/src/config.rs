@@ -2,12 +2,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use backplane_core::{ConnectError, Node, NodeOptions, Topic, wire::Wire};
 
-use crate::{
-    client,
-    connection::KafkaWire,
-    from_url::{self, option},
-    part,
-};
+use crate::{client, connection::KafkaWire, from_url, part};
 
 /// The longest name of a topic, by Kafka's rules.
 const LONGEST_TOPIC: usize = 249;
@@ -183,7 +178,7 @@ impl KafkaConfig {
 
     fn check(&self) -> Result<(), ConnectError> {
         if self.servers.is_empty() {
-            return Err(ConnectError::Url { reason: "it names no server".to_owned() });
+            return Err(ConnectError::url("it names no server"));
         }
         for server in &self.servers {
             from_url::check_server(server)?;
@@ -197,17 +192,20 @@ impl KafkaConfig {
             let reason = format!(
                 "{name:?} is no Kafka topic: use 1 to {LONGEST_TOPIC} letters, digits, '.', '_' and '-'"
             );
-            return Err(option("topic", reason));
+            return Err(ConnectError::option("topic", reason));
         }
         if !(1..=MOST_PARTITIONS).contains(&self.partitions) {
             let reason = format!("it is {}: use 1 to {MOST_PARTITIONS}", self.partitions);
-            return Err(option("partitions", reason));
+            return Err(ConnectError::option("partitions", reason));
         }
         if self.replication.is_some_and(|count| count == 0 || count > 1 << 14) {
-            return Err(option("replication", "use the number of brokers that hold a copy"));
+            return Err(ConnectError::option(
+                "replication",
+                "use the number of brokers that hold a copy",
+            ));
         }
         if self.age < Duration::from_secs(1) {
-            return Err(option("age", "it is below a second: keep at least that"));
+            return Err(ConnectError::option("age", "it is below a second: keep at least that"));
         }
         client::check(self)
     }

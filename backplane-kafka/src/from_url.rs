@@ -37,7 +37,7 @@ pub(crate) fn parse(url: &str) -> Result<KafkaConfig, ConnectError> {
         }
     }
     if !url.path.is_empty() {
-        return Err(invalid("nothing but ?option=value may follow the servers"));
+        return Err(ConnectError::url("nothing but ?option=value may follow the servers"));
     }
     config.servers = url.servers(DEFAULT_PORT)?.iter().map(Server::to_string).collect();
     config.login = url.login.map(read_login).transpose()?;
@@ -48,14 +48,14 @@ pub(crate) fn parse(url: &str) -> Result<KafkaConfig, ConnectError> {
 fn read_login(text: &str) -> Result<Login, ConnectError> {
     let decode = |text| {
         let decoded = percent_decode_str(text).decode_utf8();
-        let decoded = decoded.map_err(|_| invalid("user or password are not UTF-8"))?;
+        let decoded = decoded.map_err(|_| ConnectError::url("user or password are not UTF-8"))?;
         Ok(decoded.into_owned())
     };
     match text.split_once(':') {
         Some((user, password)) if !user.is_empty() => {
             Ok(Login::new(decode(user)?, decode(password)?))
         }
-        _ => Err(invalid("before the @ stands user:password, and here is none")),
+        _ => Err(ConnectError::url("before the @ stands user:password, and here is none")),
     }
 }
 
@@ -80,7 +80,7 @@ impl Options {
                     config.acks = match value {
                         "all" | "-1" => Acks::All,
                         "1" => Acks::Leader,
-                        _ => return Err(option(name, "use all or 1")),
+                        _ => return Err(ConnectError::option(name, "use all or 1")),
                     };
                 }
                 "sasl" => options.sasl = Some(mechanism(value)?),
@@ -104,15 +104,22 @@ impl Options {
         match (&mut config.login, self.sasl) {
             (Some(login), Some(mechanism)) => login.mechanism = mechanism,
             (None, Some(_)) => {
-                return Err(option("sasl", "it needs user:password@ before the servers"));
+                return Err(ConnectError::option(
+                    "sasl",
+                    "it needs user:password@ before the servers",
+                ));
             }
             (_, None) => {}
         }
         config.certificate = match (self.cert, self.key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
-            (Some(_), None) => return Err(option("cert", "it needs the option key beside it")),
-            (None, Some(_)) => return Err(option("key", "it needs the option cert beside it")),
+            (Some(_), None) => {
+                return Err(ConnectError::option("cert", "it needs the option key beside it"));
+            }
+            (None, Some(_)) => {
+                return Err(ConnectError::option("key", "it needs the option cert beside it"));
+            }
         };
         Ok(())
     }
@@ -123,25 +130,19 @@ fn mechanism(value: &str) -> Result<Mechanism, ConnectError> {
         "plain" => Ok(Mechanism::Plain),
         "scram-sha-256" => Ok(Mechanism::ScramSha256),
         "scram-sha-512" => Ok(Mechanism::ScramSha512),
-        _ => Err(option("sasl", "use plain, scram-sha-256 or scram-sha-512")),
+        _ => Err(ConnectError::option("sasl", "use plain, scram-sha-256 or scram-sha-512")),
     }
 }
 
 fn number<T: FromStr>(name: &str, value: &str) -> Result<T, ConnectError> {
-    value.parse().map_err(|_| option(name, format!("{value:?} is no number that fits")))
+    value
+        .parse()
+        .map_err(|_| ConnectError::option(name, format!("{value:?} is no number that fits")))
 }
 
 /// A server with its port.
 pub(crate) fn check_server(text: &str) -> Result<Server, ConnectError> {
     Server::parse(text, DEFAULT_PORT)
-}
-
-fn invalid(reason: impl Into<String>) -> ConnectError {
-    ConnectError::Url { reason: reason.into() }
-}
-
-pub(crate) fn option(name: &str, reason: impl Into<String>) -> ConnectError {
-    ConnectError::Option { option: name.to_owned(), reason: reason.into() }
 }
 
 #[cfg(test)]

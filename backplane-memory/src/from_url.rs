@@ -8,7 +8,7 @@ const SHAPE: &str = "memory:NAME?option=value";
 pub(crate) fn parse(text: &str) -> Result<MemoryConfig, ConnectError> {
     let (scheme, rest) = text
         .split_once(':')
-        .ok_or_else(|| bad_url(&format!("it has no scheme; expected {SHAPE}")))?;
+        .ok_or_else(|| ConnectError::url(format!("it has no scheme; expected {SHAPE}")))?;
     if !scheme.eq_ignore_ascii_case("memory") {
         return Err(ConnectError::UnknownScheme {
             scheme: scheme.to_owned(),
@@ -16,15 +16,11 @@ pub(crate) fn parse(text: &str) -> Result<MemoryConfig, ConnectError> {
         });
     }
     if rest.contains('#') {
-        return Err(bad_url(&format!("it has no use for a #; expected {SHAPE}")));
+        return Err(ConnectError::url(format!("it has no use for a #; expected {SHAPE}")));
     }
     let (name, query) = rest.split_once('?').unwrap_or((rest, ""));
     let node = NodeOptions::from_query(query, &[], |_, _| Ok(false))?;
     Ok(MemoryConfig { name: name.trim_start_matches('/').to_owned(), node })
-}
-
-fn bad_url(reason: &str) -> ConnectError {
-    ConnectError::Url { reason: reason.to_owned() }
 }
 
 #[cfg(test)]

@@ -140,7 +140,7 @@ impl NatsConfig {
         let servers: Vec<Server> =
             self.servers.iter().map(|it| from_url::server(it)).collect::<Result<_, _>>()?;
         if servers.is_empty() {
-            return Err(ConnectError::Url { reason: "it names no server".to_owned() });
+            return Err(ConnectError::url("it names no server"));
         }
         match &self.login {
             Login::Credentials(path) => files::check_credentials(path)?,
@@ -162,10 +162,8 @@ pub(crate) fn check_prefix(prefix: &str) -> Result<(), ConnectError> {
     if (1..=LONGEST_PREFIX).contains(&prefix.len()) {
         return Ok(());
     }
-    Err(ConnectError::Option {
-        option: "prefix".to_owned(),
-        reason: format!("it has {} bytes: use 1 to {LONGEST_PREFIX}", prefix.len()),
-    })
+    let reason = format!("it has {} bytes: use 1 to {LONGEST_PREFIX}", prefix.len());
+    Err(ConnectError::option("prefix", reason))
 }
 
 /// Shows who, and no secret.

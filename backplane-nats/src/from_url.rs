@@ -62,7 +62,7 @@ impl Parsed {
 
 fn read(url: &BrokerUrl<'_>, known: &[&'static str]) -> Result<Parsed, ConnectError> {
     if !url.path.is_empty() {
-        return Err(invalid("nothing but ?option=value may follow the servers"));
+        return Err(ConnectError::url("nothing but ?option=value may follow the servers"));
     }
     let login = url.login.map(read_login).transpose()?;
     let options = Options::read(url.query, known)?;
@@ -72,14 +72,15 @@ fn read(url: &BrokerUrl<'_>, known: &[&'static str]) -> Result<Parsed, ConnectEr
 fn read_login(text: &str) -> Result<Login, ConnectError> {
     let decode = |text| {
         let decoded = percent_decode_str(text).decode_utf8();
-        let decoded = decoded.map_err(|_| invalid("user, password or token are not UTF-8"))?;
+        let decoded =
+            decoded.map_err(|_| ConnectError::url("user, password or token are not UTF-8"))?;
         Ok(decoded.into_owned())
     };
     match text.split_once(':') {
         Some((name, password)) => {
             Ok(Login::User { name: decode(name)?, password: decode(password)? })
         }
-        None if text.is_empty() => Err(invalid("nothing stands before the @")),
+        None if text.is_empty() => Err(ConnectError::url("nothing stands before the @")),
         None => Ok(Login::Token(decode(text)?)),
     }
 }
@@ -119,13 +120,14 @@ impl LogOptions {
         config.age = Duration::from_secs(age);
         if let Some(bytes) = self.bytes {
             let size = bytes.parse::<ByteSize>();
-            config.bytes = size.map_err(|_| option("bytes", "write a size, as 512MiB"))?;
+            config.bytes =
+                size.map_err(|_| ConnectError::option("bytes", "write a size, as 512MiB"))?;
         }
         match self.storage.as_deref() {
             None => {}
             Some("file") => config.storage = Storage::File,
             Some("memory") => config.storage = Storage::Memory,
-            Some(_) => return Err(option("storage", "use file or memory")),
+            Some(_) => return Err(ConnectError::option("storage", "use file or memory")),
         }
         Ok(())
     }
@@ -137,7 +139,7 @@ fn number<T: FromStr>(
     place: &mut T,
 ) -> Result<(), ConnectError> {
     if let Some(value) = value {
-        *place = value.parse().map_err(|_| option(name, "write a whole number"))?;
+        *place = value.parse().map_err(|_| ConnectError::option(name, "write a whole number"))?;
     }
     Ok(())
 }
@@ -183,7 +185,10 @@ impl Options {
         ];
         for (name, login) in files.into_iter().flatten() {
             if !matches!(config.login, Login::Open) {
-                return Err(option(name, "there is another way to log in beside it: keep one"));
+                return Err(ConnectError::option(
+                    name,
+                    "there is another way to log in beside it: keep one",
+                ));
             }
             config.login = login;
         }
@@ -191,14 +196,20 @@ impl Options {
             None => {}
             Some("required") => config.tls = Tls::Required,
             Some("first") => config.tls = Tls::First,
-            Some(_) => return Err(option("tls", "use required or first, or leave it out")),
+            Some(_) => {
+                return Err(ConnectError::option("tls", "use required or first, or leave it out"));
+            }
         }
         config.ca = self.ca.map(PathBuf::from);
         config.certificate = match (self.cert, self.key) {
             (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
             (None, None) => None,
-            (Some(_), None) => return Err(option("cert", "it needs the option key beside it")),
-            (None, Some(_)) => return Err(option("key", "it needs the option cert beside it")),
+            (Some(_), None) => {
+                return Err(ConnectError::option("cert", "it needs the option key beside it"));
+            }
+            (None, Some(_)) => {
+                return Err(ConnectError::option("key", "it needs the option cert beside it"));
+            }
         };
         Ok(())
     }
@@ -207,14 +218,6 @@ impl Options {
 /// A server, with the port of NATS where it names none.
 pub(crate) fn server(text: &str) -> Result<Server, ConnectError> {
     Server::parse(text, DEFAULT_PORT)
-}
-
-fn invalid(reason: impl Into<String>) -> ConnectError {
-    ConnectError::Url { reason: reason.into() }
-}
-
-fn option(name: &str, reason: impl Into<String>) -> ConnectError {
-    ConnectError::Option { option: name.to_owned(), reason: reason.into() }
 }
 
 #[cfg(test)]

@@ -163,19 +163,16 @@ impl RedisConfig {
     pub(crate) fn check(&self) -> Result<(), ConnectError> {
         if self.sentinels.as_ref().is_some_and(|it| it.servers.is_empty() || it.service.is_empty())
         {
-            let reason = "name at least one, and what they call the service".to_owned();
-            return Err(ConnectError::Option { option: "sentinels".to_owned(), reason });
+            let reason = "name at least one, and what they call the service";
+            return Err(ConnectError::option("sentinels", reason));
         }
         let length = self.prefix.len();
         if (1..=LONGEST_PREFIX).contains(&length) {
             return Ok(());
         }
-        Err(ConnectError::Option {
-            option: "prefix".to_owned(),
-            reason: format!(
-                "it has {length} bytes; name the application in 1 to {LONGEST_PREFIX} bytes"
-            ),
-        })
+        let reason =
+            format!("it has {length} bytes; name the application in 1 to {LONGEST_PREFIX} bytes");
+        Err(ConnectError::option("prefix", reason))
     }
 }
 

@@ -36,7 +36,7 @@ impl Endpoint {
         let address = shown(&config.host, config.port);
         let info = ConnectionAddr::Tcp(config.host.clone(), config.port)
             .into_connection_info()
-            .map_err(|error| ConnectError::Url { reason: error.to_string() })?;
+            .map_err(|error| ConnectError::url(error.to_string()))?;
         #[cfg(feature = "tls")]
         let info = match &config.tls {
             Some(tls) => tls.connection_info(&config.host, config.port)?,

@@ -39,7 +39,8 @@ pub(crate) fn parse_streams(text: &str) -> Result<StreamsConfig, ConnectError> {
     let mut config = StreamsConfig::default();
     let options = [&OPTIONS[..], &OF_STREAMS].concat();
     config.server = parse_as(text, &STREAMS, &options, |option, value| {
-        let number = || value.parse::<u64>().map_err(|_| bad_option(option, "it is not a number"));
+        let number =
+            || value.parse::<u64>().map_err(|_| ConnectError::option(option, "it is not a number"));
         match option {
             "parts" => config.parts = u32::try_from(number()?).unwrap_or(u32::MAX),
             "entries" => config.entries = number()?,
@@ -68,7 +69,7 @@ fn parse_as(
     match parse_all(text, schemes, options, more)? {
         (config, others) if others.is_empty() => Ok(config),
         // Servers of which each knows nothing of the others are no cluster.
-        _ => Err(bad_url(&format!("it names several servers; expected {SHAPE}"))),
+        _ => Err(ConnectError::url(format!("it names several servers; expected {SHAPE}"))),
     }
 }
 
@@ -125,7 +126,7 @@ fn service(path: &str) -> Result<String, ConnectError> {
     let service = decode(path.trim_end_matches('/'))?;
     if service.is_empty() || service.contains('/') {
         let reason = "behind the sentinels stands what they call the service, once";
-        return Err(bad_url(&format!("{reason}; expected {SENTINEL_SHAPE}")));
+        return Err(ConnectError::url(format!("{reason}; expected {SENTINEL_SHAPE}")));
     }
     Ok(service)
 }
@@ -135,7 +136,7 @@ fn check_database(path: &str) -> Result<(), ConnectError> {
     if path.trim_end_matches('/').chars().all(|digit| digit.is_ascii_digit()) {
         return Ok(());
     }
-    Err(bad_url("the path is not a database number; pub/sub needs none, leave it out"))
+    Err(ConnectError::url("the path is not a database number; pub/sub needs none, leave it out"))
 }
 
 /// Whether there is such an option.
@@ -147,7 +148,7 @@ fn set(config: &mut RedisConfig, option: &str, value: &str) -> Result<bool, Conn
                 "auto" => Protocol::Auto,
                 "resp2" => Protocol::Resp2,
                 "resp3" => Protocol::Resp3,
-                _ => return Err(bad_option(option, "it is one of auto, resp2, resp3")),
+                _ => return Err(ConnectError::option(option, "it is one of auto, resp2, resp3")),
             };
         }
         "ca" | "cert" | "key" => set_file(config, option, value)?,
@@ -187,22 +188,16 @@ fn set_file(config: &mut RedisConfig, option: &str, value: &str) -> Result<(), C
         return Ok(());
     }
     let _ = (config, value);
-    Err(bad_option(option, "it needs an encrypted connection: use rediss:"))
+    Err(ConnectError::option(option, "it needs an encrypted connection: use rediss:"))
 }
 
 fn decode(text: &str) -> Result<String, ConnectError> {
     match percent_decode_str(text).decode_utf8() {
         Ok(decoded) => Ok(decoded.into_owned()),
-        Err(_) => Err(bad_url("user or password is not UTF-8 once it is percent-decoded")),
+        Err(_) => {
+            Err(ConnectError::url("user or password is not UTF-8 once it is percent-decoded"))
+        }
     }
-}
-
-fn bad_url(reason: &str) -> ConnectError {
-    ConnectError::Url { reason: reason.to_owned() }
-}
-
-fn bad_option(option: &str, reason: &str) -> ConnectError {
-    ConnectError::Option { option: option.to_owned(), reason: reason.to_owned() }
 }
 
 #[cfg(test)]

@@ -63,10 +63,8 @@ impl Tls {
             (Some(_), None) => ("key", "cert"),
             (None, Some(_)) => ("cert", "key"),
         };
-        Err(ConnectError::Option {
-            option: missing.to_owned(),
-            reason: format!("{present} is given, so {missing} has to be, too"),
-        })
+        let reason = format!("{present} is given, so {missing} has to be, too");
+        Err(ConnectError::option(missing, reason))
     }
 }
 

@@ -117,8 +117,7 @@ const SCHEMES: &[(&str, &str, bool)] = &[
 
 fn start(url: &str) -> Result<Arc<dyn Backplane>, ConnectError> {
     let Some((scheme, rest)) = url.split_once(':') else {
-        let reason = "it has no scheme; a URL looks like redis://host:6379".to_owned();
-        return Err(ConnectError::Url { reason });
+        return Err(ConnectError::url("it has no scheme; a URL looks like redis://host:6379"));
     };
     let scheme = scheme.to_ascii_lowercase();
     match SCHEMES.iter().find(|(known, ..)| *known == scheme) {

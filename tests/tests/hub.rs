@@ -5,10 +5,10 @@
 use std::{process::ExitCode, sync::Arc, time::Instant};
 
 use backplane_core::{NodeOptions, PublisherOutage};
-use backplane_hub::{Backplane, Hub, InvokeError, Link, Members, Sent};
+use backplane_hub::{Backplane, InvokeError, Link, Members, Sent};
 use backplane_tests::{
     faults::Transport,
-    hub::{self, Client, HubFixture, HubProcess, Plain, soon, two_hubs},
+    hub::{self, Client, Crowd, HubFixture, HubProcess, USERS, soon, two_hubs},
     kit::{Fixture, Layer, Setup},
 };
 use futures_util::future::{BoxFuture, join_all};
@@ -107,6 +107,7 @@ const SCENARIOS: &[Scenario] = scenarios![
     faults::what_was_joined_survives_an_outage,
     faults::who_connects_during_an_outage_is_reached_after_it,
     killed::a_call_fails_as_soon_as_the_node_of_its_client_counts_as_dead,
+    killed::who_is_there_is_right_as_soon_as_a_node_counts_as_dead,
     storm::ten_thousand_joins_take_few_round_trips,
 ];
 
@@ -201,17 +202,16 @@ mod killed {
     /// A node with a client: in a process of its own, where the medium reaches any.
     enum Victim {
         Process(Box<HubProcess>),
-        Here { node: String, client: Box<Client> },
+        Here { node: String, client: Box<Client>, _crowd: Vec<Client> },
     }
 
     impl Victim {
-        async fn start(hubs: &Hubs, hub: &str) -> Self {
+        async fn start(hubs: &Hubs, hub: &str, crowd: Crowd) -> Self {
             let Ok(url) = hubs.medium.url(&[]) else {
-                let backplane = node(&*hubs.medium, hubs.layer).await;
-                let hub = Hub::builder(hub).backplane(backplane).build().unwrap();
-                hub.speak(Plain::new("plain"));
+                let hub = Crowd::hub(hub, node(&*hubs.medium, hubs.layer).await);
+                let _crowd = crowd.gather(&hub).await;
                 let client = Box::new(Client::open(&hub).await);
-                return Self::Here { node: hub.node().to_string(), client };
+                return Self::Here { node: hub.node().to_string(), client, _crowd };
             };
             let url = match hubs.layer {
                 Layer::Bare => {
@@ -219,7 +219,7 @@ mod killed {
                 }
                 _ => url,
             };
-            Self::Process(Box::new(HubProcess::start(&url, hub).await))
+            Self::Process(Box::new(HubProcess::start(&url, hub, crowd).await))
         }
 
         fn node(&self) -> &str {
@@ -253,7 +253,7 @@ mod killed {
 
     pub(super) async fn a_call_fails_as_soon_as_the_node_of_its_client_counts_as_dead(hubs: &Hubs) {
         let (one, _) = two_hubs(hubs);
-        let mut victim = Victim::start(hubs, one.name()).await;
+        let mut victim = Victim::start(hubs, one.name(), Crowd::NONE).await;
         let (node, client) = (victim.node().to_owned(), victim.client().to_owned());
         let mut members = hubs.nodes[0].members();
         let is_known =
@@ -283,6 +283,42 @@ mod killed {
             killed.elapsed(),
             NodeOptions::default().dead_after
         );
+    }
+
+    /// Three nodes with 1,000 connections each, and 100 groups.
+    pub(super) async fn who_is_there_is_right_as_soon_as_a_node_counts_as_dead(hubs: &Hubs) {
+        const CROWD: Crowd = Crowd { clients: 1000, each: 5, groups: 100 };
+        let [one, two] = hubs.nodes.clone().map(|node| Crowd::hub("presence", node));
+        let all = [&one, &two];
+        let (victim, _here, _there) = tokio::join!(
+            Victim::start(hubs, one.name(), CROWD),
+            CROWD.gather(&one),
+            CROWD.gather(&two)
+        );
+        CROWD.is_counted(&all, 3).await;
+        let node = victim.node().to_owned();
+        let killed = Instant::now();
+        victim.kill().await;
+        for node_of in &hubs.nodes {
+            let mut members = node_of.members();
+            let is_gone = |members: &Members| {
+                members.nodes.iter().all(|member| member.node.to_string() != node)
+            };
+            soon("its death", members.wait_for(is_gone)).await.unwrap();
+        }
+        let dead = Instant::now();
+        CROWD.is_counted(&all, 2).await;
+        println!(
+            "killed over {}: dead after {:.2?}, all counts right {:.2?} later; a heartbeat is {:?}",
+            hubs.medium.name(),
+            dead - killed,
+            dead.elapsed(),
+            NodeOptions::default().heartbeat_every
+        );
+        for hub in all {
+            let connections = hub.presence().user("user 7").connections().unwrap();
+            assert_eq!(connections.len(), 2 * CROWD.clients / USERS);
+        }
     }
 }
 

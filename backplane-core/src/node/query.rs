@@ -43,15 +43,21 @@ impl NodeOptions {
         let mut seen: Vec<Cow<'_, str>> = Vec::new();
         for (option, value) in form_urlencoded::parse(query.as_bytes()) {
             if value.is_empty() {
-                return Err(wrong(&option, "it has no value: give it one, or leave it out"));
+                return Err(ConnectError::option(
+                    &option,
+                    "it has no value: give it one, or leave it out",
+                ));
             }
             if seen.contains(&option) {
-                return Err(wrong(&option, "it is there twice: keep one"));
+                return Err(ConnectError::option(&option, "it is there twice: keep one"));
             }
             if !options.set(&option, &value)? && !own(&option, &value)? {
                 let known =
                     owned.iter().copied().chain([EVERYWHERE]).collect::<Vec<_>>().join(", ");
-                return Err(wrong(&option, &format!("there is none of that name; use {known}")));
+                return Err(ConnectError::option(
+                    &option,
+                    format!("there is none of that name; use {known}"),
+                ));
             }
             seen.push(option);
         }
@@ -60,7 +66,8 @@ impl NodeOptions {
 
     /// Whether there is such an option.
     fn set(&mut self, option: &str, value: &str) -> Result<bool, ConnectError> {
-        let expected = |values| wrong(option, &format!("it is {value:?}: use {values}"));
+        let expected =
+            |values| ConnectError::option(option, format!("it is {value:?}: use {values}"));
         match option {
             "name" => self.name = Some(value.into()),
             "repair" => {
@@ -83,10 +90,6 @@ impl NodeOptions {
         }
         Ok(true)
     }
-}
-
-fn wrong(option: &str, reason: &str) -> ConnectError {
-    ConnectError::Option { option: option.to_owned(), reason: reason.to_owned() }
 }
 
 #[cfg(test)]

@@ -122,9 +122,7 @@ impl JetStreamConfig {
     }
 
     fn check(&self) -> Result<(), ConnectError> {
-        let wrong = |option: &str, reason: String| {
-            Err(ConnectError::Option { option: option.to_owned(), reason })
-        };
+        let wrong = |option: &str, reason: String| Err(ConnectError::option(option, reason));
         if !(1..=MOST_PARTS).contains(&self.parts) {
             return wrong("parts", format!("it is {}: use 1 to {MOST_PARTS}", self.parts));
         }

@@ -64,16 +64,12 @@ impl ShardedConfig {
     pub fn wire(self) -> Result<impl Wire, ConnectError> {
         self.server.check()?;
         if self.server.protocol == Protocol::Resp2 {
-            return Err(ConnectError::Option {
-                option: "protocol".to_owned(),
-                reason: "sharded Pub/Sub is spoken in RESP3: use auto or resp3".to_owned(),
-            });
+            let reason = "sharded Pub/Sub is spoken in RESP3: use auto or resp3";
+            return Err(ConnectError::option("protocol", reason));
         }
         if self.server.sentinels.is_some() {
-            return Err(ConnectError::Option {
-                option: "sentinels".to_owned(),
-                reason: "a cluster has none: its servers watch over each other".to_owned(),
-            });
+            let reason = "a cluster has none: its servers watch over each other";
+            return Err(ConnectError::option("sentinels", reason));
         }
         let endpoint = Endpoint::new(&self.server)?;
         let first = Address::new(&self.server.host, self.server.port);

@@ -4,6 +4,7 @@ use std::{collections::VecDeque, future::IntoFuture, sync::Arc};
 
 use async_nats::jetstream::{self, consumer::push, stream::Config};
 use async_trait::async_trait;
+use backplane_core::{ConnectError, Node};
 use backplane_nats::JetStreamConfig;
 use backplane_tests::brokers::{Nats, NatsFlavour, NatsOptions};
 use futures_util::StreamExt;
@@ -21,22 +22,16 @@ pub(super) async fn group() -> Result<Group, Failure> {
     let url = broker.url().replacen("nats:", "nats+jetstream:", 1);
     for topics in [1, 64, 4096] {
         for layer in [BARE, COUNTED] {
-            let nodes = ours(&url, layer, Style::Queued { topics }).await?;
+            let nodes = Nodes::of(layer, &url, node, Style::Queued { topics }).await?;
             contenders.push(Box::new(nodes));
         }
     }
-    contenders.push(Box::new(ours(&url, COUNTED, Style::Awaited).await?));
+    contenders.push(Box::new(Nodes::of(COUNTED, &url, node, Style::Awaited).await?));
     Ok(Group::on(broker, contenders))
 }
 
-async fn ours(
-    url: &str,
-    (name, options): (&'static str, &str),
-    style: Style,
-) -> Result<Nodes, Failure> {
-    let url = format!("{url}?{options}");
-    let node = || JetStreamConfig::from_url(&url).and_then(JetStreamConfig::start);
-    Nodes::start(name, node()?, node()?, style).await
+fn node(url: &str) -> Result<Node, ConnectError> {
+    JetStreamConfig::from_url(url).and_then(JetStreamConfig::start)
 }
 
 /// The client library as its documentation shows it: acknowledgements are awaited later, and an ordered

@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use backplane_core::{ConnectError, Node};
 use backplane_kafka::KafkaConfig;
 use backplane_tests::brokers::Tansu;
 use rdkafka::{
@@ -37,15 +38,18 @@ pub(super) async fn group() -> Result<Group, Failure> {
     ];
     let more = super::option("--options").unwrap_or_default();
     for topics in [1, 64, 4096] {
-        for (layer, (name, options)) in [BARE, COUNTED].into_iter().enumerate() {
+        for (at, layer) in [BARE, COUNTED].into_iter().enumerate() {
             // Of its own for each contender, as a node reads all that is in it.
-            let url = format!("{}?topic=ours-{topics}-{layer}&{options}&{more}", broker.url());
-            let node = || KafkaConfig::from_url(&url).and_then(KafkaConfig::start);
-            let nodes = Nodes::start(name, node()?, node()?, Style::Queued { topics }).await?;
+            let url = format!("{}?topic=ours-{topics}-{at}&{more}", broker.url());
+            let nodes = Nodes::of(layer, &url, node, Style::Queued { topics }).await?;
             contenders.push(Box::new(nodes));
         }
     }
     Ok(Group::on(broker, contenders))
+}
+
+fn node(url: &str) -> Result<Node, ConnectError> {
+    KafkaConfig::from_url(url).and_then(KafkaConfig::start)
 }
 
 /// The client library: an idempotent producer with so many records on their way, each awaited, and a thread

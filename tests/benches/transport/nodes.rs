@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use backplane_core::{
-    Backplane, Envelope, Link, Node, PublishError, Sink, Subscription, Ticket, Topic,
+    Backplane, ConnectError, Envelope, Link, Node, PublishError, Sink, Subscription, Ticket, Topic,
 };
 use bytes::Bytes;
 
@@ -38,7 +38,18 @@ pub(super) enum Style {
 }
 
 impl Nodes {
-    pub(super) async fn start(
+    /// Two that `start` makes of the URL and the layer's options.
+    pub(super) async fn of(
+        (name, options): (&'static str, &str),
+        url: &str,
+        start: fn(&str) -> Result<Node, ConnectError>,
+        style: Style,
+    ) -> Result<Self, Failure> {
+        let url = format!("{url}{}{options}", if url.contains('?') { '&' } else { '?' });
+        Self::start(name, start(&url)?, start(&url)?, style).await
+    }
+
+    async fn start(
         name: &'static str,
         publisher: Node,
         receiver: Node,

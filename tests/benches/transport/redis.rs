@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use backplane_core::{ConnectError, Node};
 use backplane_redis::RedisConfig;
 use backplane_tests::brokers::{Redis, RedisFlavour, RedisOptions};
 use futures_util::StreamExt;
@@ -21,22 +22,17 @@ pub(super) async fn group() -> Result<Group, Failure> {
         vec![Box::new(PlainRedis::start(&broker.url()).await?)];
     for topics in [1, 64, 4096] {
         for layer in [BARE, REPAIRED] {
-            let nodes = ours(&broker.url(), layer, Style::Queued { topics }).await?;
+            let nodes = Nodes::of(layer, &broker.url(), node, Style::Queued { topics }).await?;
             contenders.push(Box::new(nodes));
         }
     }
-    contenders.push(Box::new(ours(&broker.url(), REPAIRED, Style::Awaited).await?));
+    let awaited = Nodes::of(REPAIRED, &broker.url(), node, Style::Awaited).await?;
+    contenders.push(Box::new(awaited));
     Ok(Group::on(broker, contenders))
 }
 
-async fn ours(
-    url: &str,
-    (name, options): (&'static str, &str),
-    style: Style,
-) -> Result<Nodes, Failure> {
-    let url = format!("{url}?{options}");
-    let node = || RedisConfig::from_url(&url).and_then(RedisConfig::start);
-    Nodes::start(name, node()?, node()?, style).await
+fn node(url: &str) -> Result<Node, ConnectError> {
+    RedisConfig::from_url(url).and_then(RedisConfig::start)
 }
 
 /// The client library as most people use it: one multiplexed connection with many publishes on

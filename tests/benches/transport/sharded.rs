@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use backplane_core::{ConnectError, Node};
 use backplane_redis::ShardedConfig;
 use backplane_tests::brokers::{Broker, RedisCluster, RedisFlavour, RedisOptions};
 use redis::{AsyncConnectionConfig, PushInfo, PushKind, aio::MultiplexedConnection, cmd};
@@ -18,9 +19,12 @@ pub(super) async fn group() -> Result<Group, Failure> {
     let cluster = RedisCluster::start(RedisFlavour::Valkey9, options).await?;
     cluster.well().await?;
     let mut contenders: Vec<Box<dyn Contender>> = vec![Box::new(Plain::start(&cluster).await?)];
+    let places: Vec<String> = cluster.brokers().map(|it| it.address().to_string()).collect();
+    let url = format!("redis+sharded://{}", places.join(","));
     for topics in [1, 64, 4096] {
         for layer in [BARE, REPAIRED] {
-            contenders.push(Box::new(ours(&cluster, layer, Style::Queued { topics }).await?));
+            let nodes = Nodes::of(layer, &url, node, Style::Queued { topics }).await?;
+            contenders.push(Box::new(nodes));
         }
     }
     Ok(Group {
@@ -31,15 +35,8 @@ pub(super) async fn group() -> Result<Group, Failure> {
     })
 }
 
-async fn ours(
-    cluster: &RedisCluster,
-    (name, options): (&'static str, &str),
-    style: Style,
-) -> Result<Nodes, Failure> {
-    let places: Vec<String> = cluster.brokers().map(|it| it.address().to_string()).collect();
-    let url = format!("redis+sharded://{}?{options}", places.join(","));
-    let node = || ShardedConfig::from_url(&url).and_then(ShardedConfig::start);
-    Nodes::start(name, node()?, node()?, style).await
+fn node(url: &str) -> Result<Node, ConnectError> {
+    ShardedConfig::from_url(url).and_then(ShardedConfig::start)
 }
 
 /// The client library with a connection to each master, many publishes on their way, and a subscribed

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
+use backplane_core::{ConnectError, Node};
 use backplane_redis::StreamsConfig;
 use backplane_tests::brokers::{Redis, RedisFlavour, RedisOptions};
 use redis::{Value, aio::MultiplexedConnection, cmd};
@@ -22,21 +23,15 @@ pub(super) async fn group() -> Result<Group, Failure> {
     let url = broker.url().replacen("redis:", "redis+streams:", 1);
     for topics in [1, 64, 4096] {
         for layer in [BARE, COUNTED] {
-            let nodes = ours(&url, layer, Style::Queued { topics }).await?;
+            let nodes = Nodes::of(layer, &url, node, Style::Queued { topics }).await?;
             contenders.push(Box::new(nodes));
         }
     }
     Ok(Group::on(broker, contenders))
 }
 
-async fn ours(
-    url: &str,
-    (name, options): (&'static str, &str),
-    style: Style,
-) -> Result<Nodes, Failure> {
-    let url = format!("{url}?{options}");
-    let node = || StreamsConfig::from_url(&url).and_then(StreamsConfig::start);
-    Nodes::start(name, node()?, node()?, style).await
+fn node(url: &str) -> Result<Node, ConnectError> {
+    StreamsConfig::from_url(url).and_then(StreamsConfig::start)
 }
 
 /// How a plain client appends.

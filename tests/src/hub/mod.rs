@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a scenario fails by panicking, as a test does")]
 
 mod client;
+mod crowd;
 mod process;
 mod results;
 
@@ -20,6 +21,7 @@ use backplane_hub::{Backplane, ConnectionId, GroupError, Hub, Joined, User};
 use serde_json::json;
 
 pub use client::{Client, Plain, call, soon, until};
+pub use crowd::{Crowd, USERS};
 pub use process::{HubProcess, serve_hub};
 pub use results::*;
 

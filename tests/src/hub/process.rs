@@ -1,11 +1,11 @@
-//! A node with one client, in a process of its own, so that it can be killed.
+//! A node with a client, and with a crowd, in a process of its own, so that it can be killed.
 
 use std::{
     io::{BufRead, BufReader},
     process::{ChildStdin, ChildStdout, ExitCode},
 };
 
-use backplane_hub::{Hub, Link, connect};
+use backplane_hub::{Link, connect};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -13,7 +13,7 @@ use tokio::{
     sync::mpsc::{Receiver, Sender, channel},
 };
 
-use super::{Client, Plain, soon};
+use super::{Client, Crowd, soon};
 use crate::brokers::ServerProcess;
 
 /// What the process is told at its start, as JSON in its environment.
@@ -26,6 +26,7 @@ const LINES: usize = 2;
 struct Task {
     url: String,
     hub: String,
+    crowd: Crowd,
 }
 
 /// One line that the process writes.
@@ -37,7 +38,7 @@ enum Line {
     Told(String),
 }
 
-/// A node with one client. Dropping it kills it.
+/// A node with a client, and with a crowd. Dropping it kills it.
 #[derive(Debug)]
 pub struct HubProcess {
     process: ServerProcess,
@@ -51,9 +52,9 @@ pub struct HubProcess {
 
 impl HubProcess {
     /// Starts this program once more, whose `main` calls [`serve_hub`] first, and waits until its client is
-    /// connected to the hub of this name.
-    pub async fn start(url: &str, hub: &str) -> Self {
-        let task = Task { url: url.to_owned(), hub: hub.to_owned() };
+    /// connected to the hub of this name, and the crowd is.
+    pub async fn start(url: &str, hub: &str, crowd: Crowd) -> Self {
+        let task = Task { url: url.to_owned(), hub: hub.to_owned(), crowd };
         let task = serde_json::to_string(&task).unwrap();
         let program = std::env::current_exe().unwrap();
         let started = ServerProcess::talk(&program, |command| {
@@ -117,8 +118,8 @@ pub fn serve_hub() -> Option<ExitCode> {
 async fn serve(task: Task) {
     let backplane = connect(task.url).await.unwrap();
     soon("the link", backplane.link().wait_for(Link::is_up)).await.unwrap();
-    let hub = Hub::builder(&task.hub).backplane(backplane).build().unwrap();
-    hub.speak(Plain::new("plain"));
+    let hub = Crowd::hub(&task.hub, backplane);
+    let _crowd = task.crowd.gather(&hub).await;
     let mut client = Client::open(&hub).await;
     tell(&Line::Serves { node: hub.node().to_string(), client: client.id.to_string() });
     tell(&Line::Told(client.next().await.unwrap().target));

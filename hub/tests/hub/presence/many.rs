@@ -21,7 +21,7 @@ use super::{
     watching::{next, snapshot},
 };
 use crate::{
-    scenarios::{Client, soon, until},
+    scenarios::{Client, Crowd, soon, until},
     seed,
 };
 
@@ -109,24 +109,13 @@ fn short_lives() -> NodeOptions {
 }
 
 impl Process {
-    /// With so many connections, each in `each` of the groups.
-    async fn start(
-        node: impl FnOnce() -> Node + Send + 'static,
-        connections: usize,
-        each: usize,
-    ) -> Self {
+    /// With this crowd.
+    async fn start(node: impl FnOnce() -> Node + Send + 'static, crowd: Crowd) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().unwrap();
         let started = runtime.spawn(async move {
             let hub = build(Arc::new(node()));
-            let mut clients = Vec::with_capacity(connections);
-            for number in 0..connections {
-                let client = Client::open_as(&hub, Some(&format!("user {}", number % 500))).await;
-                for place in 0..each {
-                    hub.groups().add(&client.id, &group(number * each + place)).await.unwrap();
-                }
-                clients.push(client);
-            }
+            let clients = crowd.gather(&hub).await;
             (hub, clients)
         });
         let (hub, clients) = started.await.unwrap();
@@ -140,35 +129,18 @@ impl Process {
     }
 }
 
-const GROUPS: usize = 100;
-
-fn group(number: usize) -> String {
-    format!("group {}", number % GROUPS)
-}
-
-/// Waits until everybody counts this many in each group.
-async fn all_count(processes: &[&Process], expected: usize) {
-    for process in processes {
-        let presence = process.hub.presence();
-        let right =
-            || (0..GROUPS).all(|number| presence.group(&group(number)).count() == Ok(expected));
-        until("the counts", right).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_thousand_connections_in_a_hundred_groups_survive_a_kill() {
-    const CONNECTIONS: usize = 1000;
-    const EACH: usize = 5;
+    const CROWD: Crowd = Crowd { clients: 1000, each: 5, groups: 100 };
+    // Of each node, in each group.
+    const MEMBERS: usize = CROWD.clients * CROWD.each / CROWD.groups;
     let medium = Medium::new();
-    let start = |connections| {
+    let start = |crowd| {
         let medium = medium.clone();
-        Process::start(move || medium.node_with(short_lives()), connections, EACH)
+        Process::start(move || medium.node_with(short_lives()), crowd)
     };
-    let (one, two, three) =
-        (start(CONNECTIONS).await, start(CONNECTIONS).await, start(CONNECTIONS).await);
-    let per_node = CONNECTIONS * EACH / GROUPS;
-    all_count(&[&one, &two, &three], 3 * per_node).await;
+    let (one, two, three) = (start(CROWD).await, start(CROWD).await, start(CROWD).await);
+    CROWD.is_counted(&[&one.hub, &two.hub, &three.hub], 3).await;
     for process in [&one, &two, &three] {
         complete(&process.hub).await;
         let stats = process.hub.stats();
@@ -181,9 +153,9 @@ async fn three_thousand_connections_in_a_hundred_groups_survive_a_kill() {
             stats.presence_snapshots
         );
     }
-    let mut watch = one.hub.presence().group(&group(0)).watch().unwrap();
+    let mut watch = one.hub.presence().group(&CROWD.group(0)).watch().unwrap();
     let (mut watched, _) = snapshot(&mut watch).await;
-    assert_eq!(watched.len(), 3 * per_node);
+    assert_eq!(watched.len(), 3 * MEMBERS);
 
     let survivors = [&one, &two];
     let dead = three.kill();
@@ -193,7 +165,7 @@ async fn three_thousand_connections_in_a_hundred_groups_survive_a_kill() {
         soon("the death of a node", async { drop(gone.await.unwrap()) }).await;
     }
     let noticed = Instant::now();
-    all_count(&survivors, 2 * per_node).await;
+    CROWD.is_counted(&survivors.map(|it| &it.hub), 2).await;
     println!("right {:?} after the node counted as dead", noticed.elapsed());
     for process in survivors {
         let presence = process.hub.presence();
@@ -201,17 +173,17 @@ async fn three_thousand_connections_in_a_hundred_groups_survive_a_kill() {
         complete(&process.hub).await;
     }
     // Who watches has seen each of them go.
-    for _ in 0..per_node {
+    for _ in 0..MEMBERS {
         let PresenceEvent::Left(it) = next(&mut watch).await else { panic!() };
         assert_eq!(it.node(), dead);
         assert!(watched.remove(it.connection()));
     }
 
     // One that starts learns everything.
-    let four = start(0).await;
-    all_count(&[&four], 2 * per_node).await;
+    let four = start(Crowd::NONE).await;
+    CROWD.is_counted(&[&four.hub], 2).await;
     complete(&four.hub).await;
-    assert!(!watched.is_empty() && one.clients.len() == CONNECTIONS);
+    assert!(!watched.is_empty() && one.clients.len() == CROWD.clients);
     for process in [one, two, four] {
         process.kill();
     }
@@ -220,7 +192,7 @@ async fn three_thousand_connections_in_a_hundred_groups_survive_a_kill() {
 /// Over a link that loses, doubles and reorders without saying so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_agree_over_a_link_that_loses_one_in_ten() {
-    const CONNECTIONS: usize = 200;
+    const CROWD: Crowd = Crowd { clients: 200, each: 2, groups: 100 };
     let seed = seed("presence over chaos");
     let medium = Medium::new();
     let switch = ChaosHandle::new();
@@ -228,11 +200,11 @@ async fn nodes_agree_over_a_link_that_loses_one_in_ten() {
         let wire = medium.wire();
         let options = ChaosOptions::one_in_ten(seed ^ number);
         let chaos = Chaos::new(wire, options).unwrap().switched_by(&switch);
-        Process::start(move || Node::start(chaos, short_lives()), CONNECTIONS, 2)
+        Process::start(move || Node::start(chaos, short_lives()), CROWD)
     };
     let (one, two) = (start(1).await, start(2).await);
-    let per_node = CONNECTIONS * 2 / GROUPS;
-    all_count(&[&one, &two], 2 * per_node).await;
+    let hubs = [&one.hub, &two.hub];
+    CROWD.is_counted(&hubs, 2).await;
     let mut rounds = 0;
     // Few envelopes are enough, so it takes a while until enough of them are lost.
     while rounds < 10 || switch.counts().dropped < 10 {
@@ -240,13 +212,14 @@ async fn nodes_agree_over_a_link_that_loses_one_in_ten() {
         for client in &one.clients {
             one.hub.groups().leave_all(&client.id).await.unwrap();
         }
-        all_count(&[&one, &two], per_node).await;
+        CROWD.is_counted(&hubs, 1).await;
         for (number, client) in one.clients.iter().enumerate() {
             for place in 0..2 {
-                one.hub.groups().add(&client.id, &group(number * 2 + place)).await.unwrap();
+                let group = CROWD.group(number * 2 + place);
+                one.hub.groups().add(&client.id, &group).await.unwrap();
             }
         }
-        all_count(&[&one, &two], 2 * per_node).await;
+        CROWD.is_counted(&hubs, 2).await;
     }
     println!("{} of {} frames were dropped", switch.counts().dropped, switch.counts().arrived);
     for process in [one, two] {
