@@ -1,6 +1,7 @@
 //! The thread that reads every partition, and owns the client that does.
 
 use std::{
+    collections::HashMap,
     hash::{DefaultHasher, Hasher},
     io,
     sync::{
@@ -271,8 +272,8 @@ pub(crate) fn concerns(partition: u32, topic: &Topic, own: u32) -> bool {
 /// until the other is there.
 #[derive(Debug, Default)]
 pub(crate) struct Missing {
-    /// The partition and the offset that is missing, and how often it was read again.
-    at: Option<(u32, i64, u32)>,
+    /// Of a partition, the offset that is missing, and how often it was read again.
+    at: HashMap<u32, (i64, u32)>,
 }
 
 /// What a record is to what should come next.
@@ -292,12 +293,10 @@ impl Missing {
         if offset <= next {
             return if offset == next { Look::Next } else { Look::Passed };
         }
-        let tries = match self.at {
-            Some((of, at, tries)) if (of, at) == (partition, next) => tries + 1,
-            _ => 1,
-        };
-        self.at = Some((partition, next, tries));
-        if tries > MOST_TRIES { Look::Gone } else { Look::Again }
+        let (at, tries) = self.at.entry(partition).or_default();
+        *tries = if *at == next { *tries + 1 } else { 1 };
+        *at = next;
+        if *tries > MOST_TRIES { Look::Gone } else { Look::Again }
     }
 }
 
@@ -347,5 +346,15 @@ mod tests {
         }
         assert_eq!(missing.look(1, 7, 9), Look::Gone);
         assert_eq!(missing.look(1, 10, 12), Look::Again);
+    }
+
+    #[test]
+    fn holes_of_two_partitions_are_told_apart() {
+        let mut missing = Missing::default();
+        for _ in 0..MOST_TRIES {
+            assert_eq!(missing.look(0, 5, 7), Look::Again);
+            assert_eq!(missing.look(1, 0, 2), Look::Again);
+        }
+        assert_eq!([missing.look(0, 5, 7), missing.look(1, 0, 2)], [Look::Gone, Look::Gone]);
     }
 }

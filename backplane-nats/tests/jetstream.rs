@@ -21,7 +21,11 @@ use backplane_tests::{
     kit::Collector,
 };
 use common::{broker, broker_with, down, listen, message, next, soon, up, users};
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, future::try_join_all};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufStream},
+    net::TcpStream,
+};
 
 fn topic(name: &str) -> Topic {
     Topic::group("orders", name)
@@ -63,6 +67,24 @@ async fn publish(node: &Node, topic: &Topic, bodies: impl IntoIterator<Item = u3
 
 async fn stranger(broker: &Broker) -> jetstream::Context {
     jetstream::new(async_nats::connect(broker.url()).await.unwrap())
+}
+
+/// Publishes nothing but headers, as they are, and waits until the server has taken them.
+async fn publish_headers(broker: &Broker, subject: &str, headers: &str) {
+    let mut stream = BufStream::new(TcpStream::connect(broker.address()).await.unwrap());
+    let length = headers.len();
+    let order = format!(
+        "CONNECT {{\"verbose\":false,\"headers\":true}}\r\n\
+         HPUB {subject} {length} {length}\r\n{headers}\r\nPING\r\n"
+    );
+    stream.write_all(order.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut line = String::new();
+    while line.trim() != "PONG" {
+        line.clear();
+        soon("an answer", stream.read_line(&mut line)).await.unwrap();
+        assert!(!line.starts_with("-ERR"), "{line}");
+    }
 }
 
 fn number(envelope: &Envelope) -> u32 {
@@ -138,6 +160,38 @@ async fn nats2_15_what_was_trimmed_is_told_as_a_gap() {
     let bodies = late.numbers(0).await.unwrap();
     assert!(bodies.ends_with(&[10, 11]) && bodies.len() <= 3, "{bodies:?}");
     assert_eq!(late.gaps(), [Gap::new(tea, None, None)]);
+}
+
+/// Its link is up all the time, and too slow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_a_reader_that_is_overtaken_is_told_so() {
+    const COUNT: u32 = 20_000;
+    const AT_ONCE: u32 = 1_000;
+    const TRICKLE: u64 = 50_000;
+    let broker = server().await;
+    let there = node(&broker, "entries=100").await;
+    let (here, proxy) = node_behind_proxy(&broker, "entries=100&repair=off").await;
+    let tea = topic("tea");
+    let mut heard = listen(&here, std::slice::from_ref(&tea)).await;
+    let (read, _read) = Collector::read(&here, &tea, Position::Now).await.unwrap();
+    proxy.throttle(&[Direction::ToNode], TRICKLE);
+    for from in (0..COUNT).step_by(AT_ONCE as usize) {
+        let bodies = (from..from + AT_ONCE).map(|number| format!("{number:01000}"));
+        let publish = bodies.map(|body| there.publish(Envelope::new(tea.clone(), body)));
+        try_join_all(publish).await.unwrap();
+    }
+    proxy.heal();
+    let (bodies, gaps) = until(&mut heard, COUNT - 1).await;
+    assert!(bodies.is_sorted() && bodies.len() < COUNT as usize, "{}", bodies.len());
+    let untold = Gap::new(tea, None, None);
+    assert!(gaps.contains(&untold), "{gaps:?}");
+    read.body(format!("{:01000}", COUNT - 1).as_bytes(), "the last one").await.unwrap();
+    assert!(read.gaps().contains(&untold), "{:?}", read.gaps());
+    assert_eq!(here.stats().connections, 1);
+    let tea = &untold.topic;
+    let (rest, _rest) = Collector::read(&there, tea, Position::Earliest).await.unwrap();
+    rest.body(format!("{:01000}", COUNT - 1).as_bytes(), "the last one").await.unwrap();
+    assert_eq!(rest.gaps(), [], "the earliest that there is");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -340,6 +394,33 @@ async fn nats2_15_what_is_no_entry_is_counted_and_dropped() {
     let counted = |stats: &Stats| stats.malformed + stats.unknown_version;
     assert_eq!(counted(&stats) - counted(&before), strange.len() as u64);
     assert!(stats.unknown_version > before.unknown_version, "of a newer version, and said so");
+    assert_eq!((stats.connections, stats.lost), (1, 0));
+}
+
+/// Beside the parts, and with headers in which the server says something of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats2_15_what_a_stranger_stores_stops_nobody() {
+    let broker = server().await;
+    let (here, there) = (node(&broker, "parts=1").await, node(&broker, "parts=1").await);
+    let tea = topic("tea");
+    let mut heard = listen(&here, std::slice::from_ref(&tea)).await;
+    let (read, _read) = Collector::read(&here, &tea, Position::Earliest).await.unwrap();
+    let before = here.stats();
+    let log = stranger(&broker).await;
+    log.publish("backplane.log.beside", "x".into()).await.unwrap().await.unwrap();
+    publish(&there, &tea, 0..1).await;
+    let words = [("0", "503"), ("1", "100 Idle Heartbeat"), ("1", "409"), ("beside", "404")];
+    for (part, status) in words {
+        let headers = format!("NATS/1.0 {status}\r\n\r\n");
+        publish_headers(&broker, &format!("backplane.log.{part}"), &headers).await;
+    }
+    publish(&there, &tea, 1..2).await;
+    for body in 0..2 {
+        assert_eq!(number(&message(&mut heard).await), body);
+    }
+    assert_eq!(read.numbers(2).await.unwrap(), [0, 1]);
+    let stats = here.stats();
+    assert!(stats.malformed - before.malformed >= 2, "{stats:?}");
     assert_eq!((stats.connections, stats.lost), (1, 0));
 }
 

@@ -12,6 +12,7 @@ use backplane_core::{
 use backplane_redis::StreamsConfig;
 use backplane_tests::{
     brokers::{Broker, Redis, RedisFlavour, RedisOptions},
+    faults::{Direction, FaultProxy},
     kit::Collector,
 };
 use common::{Server, body, down, event, events, on, up, within};
@@ -19,6 +20,8 @@ use common::{Server, body, down, event, events, on, up, within};
 on! { [redis7: Redis7, valkey9: Valkey9, redis6: Redis6]
     a_node_reads_on_after_a_kill
     what_was_trimmed_is_told_as_a_gap
+    what_is_trimmed_while_a_node_is_away_is_told_as_a_gap
+    a_reader_that_is_overtaken_is_told_so
     a_server_that_lost_its_data_is_noticed
     a_part_without_interest_is_not_read
     old_entries_are_removed
@@ -90,14 +93,105 @@ async fn what_was_trimmed_is_told_as_a_gap(flavour: RedisFlavour) {
     let last = all.offset(2).unwrap();
     drop(subscription);
     publish(&there, &tea, 3..10).await;
-    let server = Server::of(&broker).await;
-    let streams: Vec<String> = server.ask("KEYS backplane/log/*").await;
-    for stream in streams {
-        let _: i64 = server.ask(&format!("XTRIM {stream} MAXLEN 2")).await;
-    }
+    trim(&broker, 2).await;
     let (late, _late) = Collector::read(&there, &tea, Position::After(last)).await.unwrap();
     assert_eq!(late.numbers(2).await.unwrap(), [8, 9]);
     assert_eq!(late.gaps(), [Gap::new(tea, None, None)]);
+}
+
+/// A node that is cut off by the proxy, and asks for nothing that is lost.
+async fn node_behind_proxy(broker: &Broker) -> (Node, FaultProxy) {
+    const LONG: Duration = Duration::from_secs(60);
+    let proxy = FaultProxy::start(&[broker.address()], 0).await.unwrap();
+    let url = broker.url_at(proxy.addresses()[0].port()).replacen("redis:", "redis+streams:", 1);
+    let mut config = StreamsConfig::from_url(&format!("{url}?repair=off")).unwrap();
+    // A slow link is no dead one.
+    (config.server.node.probe_deadline, config.server.node.answer_deadline) = (LONG, LONG);
+    let node = config.start().unwrap();
+    up(&node).await;
+    (node, proxy)
+}
+
+/// Trims all streams to so many entries.
+async fn trim(broker: &Broker, entries: usize) {
+    let server = Server::of(broker).await;
+    let streams: Vec<String> = server.ask("KEYS backplane/log/*").await;
+    for stream in streams {
+        let _: i64 = server.ask(&format!("XTRIM {stream} MAXLEN {entries}")).await;
+    }
+}
+
+/// Of a part that it has read, and of one in which there was nothing when it subscribed, which servers before 7.0
+/// say nothing about.
+async fn what_is_trimmed_while_a_node_is_away_is_told_as_a_gap(flavour: RedisFlavour) {
+    let broker = server(flavour, "").await;
+    let there = node(&broker, "").await;
+    let (here, proxy) = node_behind_proxy(&broker).await;
+    let parts = StreamsConfig::default().parts;
+    let tea = topic("tea");
+    let mut others = (0..).map(|number| topic(&format!("{number}")));
+    let fresh = others.find(|it| it.part_of(parts) != tea.part_of(parts)).unwrap();
+    let mut heard = events(&here, &[tea.clone(), fresh.clone()]).await;
+    publish(&there, &tea, 0..1).await;
+    assert_eq!(body(&mut heard).await, b"0");
+    proxy.cut_off();
+    down(&here).await;
+    for topic in [&tea, &fresh] {
+        publish(&there, topic, 1..10).await;
+    }
+    trim(&broker, 2).await;
+    proxy.heal();
+    let (mut gaps, mut bodies) = (Vec::new(), Vec::new());
+    while bodies.len() < 4 {
+        match event(&mut heard).await {
+            Event::Gap(gap) => gaps.push(gap.topic),
+            Event::Message(envelope) => bodies.push(number(&envelope)),
+            _ => {}
+        }
+    }
+    bodies.sort_unstable();
+    assert_eq!(bodies, [8, 8, 9, 9]);
+    let knows_fresh = flavour != RedisFlavour::Redis6;
+    assert_eq!(gaps.len(), 1 + usize::from(knows_fresh), "{gaps:?}");
+    assert!(gaps.contains(&tea) && gaps.contains(&fresh) == knows_fresh, "{gaps:?}");
+}
+
+/// Its link is up all the time, and too slow.
+async fn a_reader_that_is_overtaken_is_told_so(flavour: RedisFlavour) {
+    const COUNT: u32 = 4_000;
+    const TRICKLE: u64 = 50_000;
+    let broker = server(flavour, "").await;
+    let there = node(&broker, "entries=100").await;
+    let (here, proxy) = node_behind_proxy(&broker).await;
+    let tea = topic("tea");
+    let mut heard = events(&here, std::slice::from_ref(&tea)).await;
+    let (read, _read) = Collector::read(&here, &tea, Position::Now).await.unwrap();
+    proxy.throttle(&[Direction::ToNode], TRICKLE);
+    for body in 0..COUNT {
+        let envelope = Envelope::new(tea.clone(), format!("{body:01000}"));
+        assert_eq!(within(there.publish(envelope)).await.unwrap(), Receipt::Stored);
+    }
+    proxy.heal();
+    let (mut gaps, mut bodies) = (0, Vec::new());
+    while bodies.last() != Some(&(COUNT - 1)) {
+        match event(&mut heard).await {
+            Event::Gap(gap) => gaps += u32::from(gap == Gap::new(tea.clone(), None, None)),
+            Event::Message(envelope) => bodies.push(number(&envelope)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(bodies.is_sorted() && bodies.len() < COUNT as usize, "{}", bodies.len());
+    assert!(gaps > 0);
+    read.body(format!("{:01000}", COUNT - 1).as_bytes(), "the last one").await.unwrap();
+    assert!(read.gaps().contains(&Gap::new(tea.clone(), None, None)), "{:?}", read.gaps());
+    assert_eq!(here.stats().connections, 1);
+    let (rest, _rest) = Collector::read(&there, &tea, Position::Earliest).await.unwrap();
+    rest.body(format!("{:01000}", COUNT - 1).as_bytes(), "the last one").await.unwrap();
+    assert_eq!(rest.gaps(), [], "the earliest that there is");
+}
+
+fn number(envelope: &Envelope) -> u32 {
+    std::str::from_utf8(&envelope.body).unwrap().parse().unwrap()
 }
 
 /// It keeps nothing on disk here.

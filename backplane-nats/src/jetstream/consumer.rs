@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{
     api::Api,
+    overtaken::Overtaken,
     stream::{At, Stream},
 };
 use crate::pubsub::kept;
@@ -40,12 +41,14 @@ pub(super) struct Consumer {
     asks: Option<Subject>,
     /// How many entries it had to send when it was made.
     pub(super) pending: u64,
+    pub(super) overtaken: Overtaken,
 }
 
 /// An entry that was found.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) part: u32,
+    /// None where somebody else has written beside the parts.
+    pub(super) part: Option<u32>,
     pub(super) at: At,
     pub(super) payload: Bytes,
     /// How many more the server had then.
@@ -106,7 +109,8 @@ impl Consumer {
         let made = api.ask::<Info>(&operation, &Create { stream_name, config }).await?;
         let made = made.map_err(|error| api.failed("the stream cannot be read", &error))?;
         let pending = made.num_pending;
-        Ok(Self { api: api.clone(), subscriber, sent: 0, asks: None, pending })
+        let overtaken = Overtaken::new(pending);
+        Ok(Self { api: api.clone(), subscriber, sent: 0, asks: None, pending, overtaken })
     }
 
     /// Waits for the next entries, at most as many as are taken at once; none where the server says that it
@@ -143,25 +147,30 @@ impl Consumer {
         let Some(message) = message else {
             return Err(Ended::Lost(self.api.connection.notices.lost()));
         };
+        // Looked at first: what is stored may look like anything, also like a word of the server's own.
+        if let Some(delivered) = message.reply.as_deref().and_then(Delivered::read) {
+            found.push(self.entry(message, delivered, stream)?);
+            return Ok(true);
+        }
         match message.status {
-            None => {
-                found.extend(self.entry(message, stream)?);
-                Ok(true)
-            }
+            None => Ok(true),
             Some(StatusCode::IDLE_HEARTBEAT) => self.control(message, found.is_empty()),
             Some(_) => Err(Ended::Broken("the server has ended it")),
         }
     }
 
-    fn entry(&mut self, message: Message, stream: &Stream) -> Result<Option<Found>, Ended> {
-        let Some(part) = stream.subjects.part_of(&message.subject) else { return Ok(None) };
-        let place = message.reply.as_deref().and_then(Delivered::read);
-        let Some(Delivered { at, sent, pending }) = place else { return Ok(None) };
+    fn entry(
+        &mut self,
+        message: Message,
+        Delivered { at, sent, pending }: Delivered,
+        stream: &Stream,
+    ) -> Result<Found, Ended> {
         if sent != self.sent + 1 {
             return Err(Ended::Broken("something is missing"));
         }
         self.sent = sent;
-        Ok(Some(Found { part, at, payload: kept(message.payload), pending }))
+        let part = stream.subjects.part_of(&message.subject);
+        Ok(Found { part, at, payload: kept(message.payload), pending })
     }
 
     /// A heartbeat, or a request to say that everything before it has been taken.

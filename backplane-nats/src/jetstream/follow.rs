@@ -3,6 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use backplane_core::{LinkError, Topic, wire::Inbound};
+use bytes::Bytes;
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
 use super::{
@@ -52,15 +53,14 @@ impl Follower {
             Some(read) if read > 0 => stream.time_of(&api, read).await?,
             _ => None,
         };
-        if place.resume(&standing, found) {
-            let stream = stream.name();
-            tracing::warn!(stream, "the stream does not hold any more what comes next");
-            inbound.trimmed(|_| true);
-        }
+        let trimmed = place.resume(&standing, found);
         let end = place.read().filter(|read| standing.last.sequence > *read);
         let end = end.map(|_| standing.last.sequence);
         let (consumer, consumers) = (None, 0);
         let mut it = Self { api, stream, place, inbound, consumer, consumers, end, caught_up };
+        if trimmed {
+            it.tell_trimmed();
+        }
         it.read_what_is_wanted().await?;
         Ok(it)
     }
@@ -90,6 +90,7 @@ impl Follower {
             };
             match heard {
                 Ok(found) => {
+                    self.tell_overtaken(&found).await?;
                     if !self.take(found) {
                         return Ok(());
                     }
@@ -117,12 +118,32 @@ impl Follower {
         let number = self.consumers;
         let opened = Consumer::open(&self.api, &self.stream, number, &parts, read + 1).await?;
         let standing = self.stream.standing(&self.api, self.place.created()).await?;
+        if self.place.is_trimmed(&standing) {
+            self.tell_trimmed();
+        }
         if opened.pending == 0 {
             self.end = None;
         }
         self.consumer = Some((opened, parts));
         self.look_at_the_end();
         Ok(Some(standing))
+    }
+
+    /// Tells where the stream drops faster than it is read.
+    async fn tell_overtaken(&mut self, found: &[Found]) -> Result<(), LinkError> {
+        let Some((consumer, _)) = &mut self.consumer else { return Ok(()) };
+        let read = self.place.read().unwrap_or_default();
+        let log = (&self.api, &*self.stream, self.place.created());
+        if consumer.overtaken.look(log, read, found).await? {
+            self.tell_trimmed();
+        }
+        Ok(())
+    }
+
+    fn tell_trimmed(&self) {
+        let stream = self.stream.name();
+        tracing::warn!(stream, "the stream does not hold any more what comes next");
+        self.inbound.trimmed(|_| true);
     }
 
     /// Hands over what is due. Returns false once the node has given this connection up.
@@ -136,9 +157,10 @@ impl Follower {
                 // A server that did not have it yet when the consumer was made begins before it.
                 continue;
             }
-            let offset = |frame| Stream::offset(part, created, sequence, frame);
+            let offset = |frame| Stream::offset(part.unwrap_or_default(), created, sequence, frame);
             let payload = found.payload;
-            let taken = match entry::read(&payload) {
+            let frames = part.and_then(|_| entry::read(&payload));
+            let taken = match frames {
                 Some(frames) => {
                     let due = (0..).zip(&frames).filter(|(_, (channel, _))| {
                         let due = self.place.wants(channel, sequence);
@@ -151,7 +173,8 @@ impl Follower {
                     self.inbound.frames_at(due.map(frame))
                 }
                 // What somebody else has written there is counted as what it is.
-                None => self.inbound.frame_at(payload, offset(0)),
+                None if part.is_some() => self.inbound.frame_at(payload, offset(0)),
+                None => self.inbound.frame_at(Bytes::new(), offset(0)),
             };
             if !taken {
                 return false;

@@ -17,6 +17,7 @@ mod config;
 mod consumer;
 mod entry;
 mod follow;
+mod overtaken;
 mod place;
 mod read;
 mod stream;

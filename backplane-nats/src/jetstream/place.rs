@@ -72,7 +72,16 @@ impl Place {
             self.go_on_behind(standing.last);
             return true;
         }
-        standing.first > read.sequence + 1
+        self.is_trimmed(standing)
+    }
+
+    /// Whether what was to come next is gone; then what there is comes next.
+    pub(super) fn is_trimmed(&mut self, standing: &Standing) -> bool {
+        let gone = self.read.is_some_and(|read| standing.first > read.sequence + 1);
+        if gone {
+            self.read = Some(At { sequence: standing.first - 1, time: 0 });
+        }
+        gone
     }
 
     fn go_on_behind(&mut self, at: At) {

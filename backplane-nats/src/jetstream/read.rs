@@ -58,6 +58,10 @@ impl Reader for StreamReader {
                 Err(Ended::Lost(cause)) => return Err(cause),
             };
             let mut entries = Vec::new();
+            let log = (&self.api, &*self.stream, self.created);
+            if consumer.overtaken.look(log, self.read, &found).await? {
+                entries.push(Entry::Trimmed);
+            }
             for found in found {
                 let sequence = found.at.sequence;
                 let is_new = sequence > self.read;

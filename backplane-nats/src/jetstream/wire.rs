@@ -143,6 +143,8 @@ impl Wire for JetStreamWire {
                 _ => (from, 0, true),
             },
         };
+        // What is gone already is no news later.
+        let read = read.max(standing.first.saturating_sub(1));
         let (stream, channel) = (Arc::clone(&self.stream), subject::channel(topic));
         let reader = StreamReader {
             api,

@@ -8,10 +8,7 @@ use backplane_core::{
 };
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection, cmd};
 
-use super::{
-    part::Parts,
-    reply::{CHANNEL, FRAME},
-};
+use super::part::Parts;
 use crate::{error, pubsub::refusals};
 
 /// Room in a command for its fixed words, and for those of each frame.
@@ -70,10 +67,10 @@ impl Appender {
         for Entry { part, frames, size } in &entries {
             let key = self.parts.key(*part);
             let size = WORDS * (1 + frames.len()) + key.len() + size;
-            let mut command = Cmd::with_capacity(6 + 4 * frames.len(), size);
+            let mut command = Cmd::with_capacity(6 + 2 * frames.len(), size);
             command.arg("XADD").arg(key).arg("MAXLEN").arg("~").arg(self.bounds.entries).arg("*");
             for (channel, frame) in frames {
-                command.arg(CHANNEL).arg(channel).arg(FRAME).arg(&*frame.bytes);
+                command.arg(channel).arg(&*frame.bytes);
             }
             commands.add_command(command);
         }
@@ -144,15 +141,21 @@ fn replicated(answer: Option<Value>, wanted: u32) -> Result<(), LinkError> {
     Err(LinkError::Lost { reason })
 }
 
-/// Removes what is older than `age`, by the server's clock, again and again; for as long as the
-/// connection lives, and the server lets it.
+/// Removes what is older than `age`, by the server's clock, again and again, for as long as the connection
+/// lives. A server that refuses is asked again: it may be busy, or out of room.
 pub(super) async fn sweep(mut connection: MultiplexedConnection, parts: Arc<Parts>, age: Duration) {
+    let mut told = false;
     loop {
         tokio::time::sleep((age / SWEEPS).clamp(SHORTEST_SWEEP, LONGEST_SWEEP)).await;
-        if let Err(error) = sweep_once(&mut connection, &parts, age).await {
-            let reason = error::answer(&error);
-            tracing::debug!(%reason, "what is too old stays in the streams");
-            return;
+        match sweep_once(&mut connection, &parts, age).await {
+            Ok(()) => told = false,
+            // The session ends, too.
+            Err(error) if error.is_unrecoverable_error() => return,
+            Err(error) if !std::mem::replace(&mut told, true) => {
+                let reason = error::answer(&error);
+                tracing::warn!(%reason, "what is too old stays in the streams");
+            }
+            Err(_) => {}
         }
     }
 }

@@ -11,15 +11,13 @@ use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
 use super::{
     part::{Id, Parts},
+    portion::Portion,
     reply::{self, Found},
 };
 use crate::error;
 
 /// How long the server holds back an empty answer.
 const BLOCK: Duration = Duration::from_secs(1);
-
-/// The most entries of one stream in one answer.
-const MOST: usize = 512;
 
 /// How soon a read that waits is asked to end once more: the first request may overtake it.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -31,10 +29,17 @@ pub(super) struct Place {
     read: Vec<Option<Id>>,
     /// How many channels of each part are wanted.
     interest: Vec<usize>,
-    /// Channels of interest, each with the place behind which it is due.
-    wanted: HashMap<Box<str>, Id>,
+    /// Channels of interest.
+    wanted: HashMap<Box<str>, Due>,
     /// Those of the connection before, until they are asked for again.
-    before: HashMap<Box<str>, Id>,
+    before: HashMap<Box<str>, Due>,
+}
+
+/// From where on a channel is wanted.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    part: u32,
+    behind: Id,
 }
 
 impl Place {
@@ -47,10 +52,18 @@ impl Place {
         }
     }
 
-    /// The place behind which a channel is due. What was wanted on the connection before still is, until all
+    /// Whether an entry of this channel is wanted. What was wanted on the connection before still is, until all
     /// that is wanted on this one has been asked for.
-    fn due(&self, channel: &str) -> Option<&Id> {
-        self.wanted.get(channel).or_else(|| self.before.get(channel))
+    fn wants(&self, channel: &str, id: Id) -> bool {
+        let due = self.wanted.get(channel).or_else(|| self.before.get(channel));
+        due.is_some_and(|due| id > due.behind)
+    }
+
+    /// This part may begin anew: what stands there now, and comes, is wanted from there on.
+    fn begin_anew(&mut self, part: u32, end: Id) {
+        self.read[part as usize] = Some(end);
+        let dues = self.before.values_mut().filter(|due| due.part == part);
+        dues.for_each(|due| due.behind = Id::ZERO);
     }
 
     /// A new connection: nothing is wanted until it is asked for.
@@ -61,9 +74,9 @@ impl Place {
         self.interest.fill(0);
     }
 
-    fn want(&mut self, part: u32, channel: String, due: Id) {
+    fn want(&mut self, channel: String, due: Due) {
         if self.wanted.insert(channel.into(), due).is_none() {
-            self.interest[part as usize] += 1;
+            self.interest[due.part as usize] += 1;
         }
     }
 
@@ -110,6 +123,9 @@ pub(super) struct Follower {
     /// Where each part ended when the connection was made, as long as that is not read.
     pub(super) ends: Vec<Option<Id>>,
     pub(super) caught_up: watch::Sender<bool>,
+    pub(super) portion: Portion,
+    /// Parts of which there was more than an answer held.
+    pub(super) behind: Vec<u32>,
 }
 
 impl Follower {
@@ -126,8 +142,7 @@ impl Follower {
             let (Some(read), end) = (self.place.read[part as usize], end?) else { continue };
             if end < read {
                 // The server has lost its data, or the end of it; what it gets now may begin anew.
-                self.place.read[part as usize] = Some(end);
-                self.place.before.values_mut().for_each(|due| *due = Id::ZERO);
+                self.place.begin_anew(part, end);
                 trimmed.push((part, read));
             } else if end > read {
                 self.ends[part as usize] = Some(end);
@@ -172,13 +187,13 @@ impl Follower {
                 continue;
             };
             let mut connection = self.connection.clone();
-            let answer = read.query_async::<Value>(&mut connection);
-            tokio::pin!(answer);
+            let answers = read.query_async::<Vec<Value>>(&mut connection);
+            tokio::pin!(answers);
             let mut waiting = None;
-            let answer = loop {
+            let answers = loop {
                 tokio::select! {
                     biased;
-                    answer = &mut answer => break answer?,
+                    answers = &mut answers => break answers?,
                     request = requests.recv(), if waiting.is_none() => {
                         let Some(request) = request else { return Ok(()) };
                         waiting = Some(request);
@@ -187,7 +202,10 @@ impl Follower {
                     () = tokio::time::sleep(AGAIN), if waiting.is_some() => self.wake().await,
                 }
             };
-            if !self.take(reply::read(&self.parts, answer)) {
+            let mut answers = answers.into_iter();
+            let found = reply::read(&self.parts, answers.next().unwrap_or(Value::Nil));
+            self.tell_overtaken(answers);
+            if !self.take(found) {
                 return Ok(());
             }
             if let Some(request) = waiting {
@@ -207,34 +225,59 @@ impl Follower {
         }
     }
 
-    /// What to read next, if anything is wanted.
-    fn next_read(&self) -> Option<redis::Cmd> {
-        let places = || (0..).zip(&self.place.read).filter_map(|(part, id)| Some((part, (*id)?)));
+    /// What to read next, if anything is wanted; and, where there is more than is read at once, whether what was
+    /// read last is still there.
+    fn next_read(&mut self) -> Option<Pipeline> {
+        let Place { read, .. } = &*self.place;
+        let places = || (0..).zip(read).filter_map(|(part, id)| Some((part, (*id)?)));
         places().next()?;
-        let mut read = cmd("XREAD");
-        read.arg("COUNT").arg(MOST).arg("BLOCK").arg(BLOCK.as_millis() as u64).arg("STREAMS");
+        let mut command = cmd("XREAD");
+        command.arg("COUNT").arg(self.portion.entries()).arg("BLOCK").arg(BLOCK.as_millis() as u64);
+        command.arg("STREAMS");
         for (part, _) in places() {
-            read.arg(self.parts.key(part));
+            command.arg(self.parts.key(part));
         }
         for (_, id) in places() {
-            read.arg(id.to_string());
+            command.arg(id.to_string());
         }
-        Some(read)
+        self.behind.retain(|part| read[*part as usize].is_some());
+        let mut commands = Pipeline::with_capacity(1 + self.behind.len());
+        commands.add_command(command);
+        for (part, id) in places().filter(|(part, _)| self.behind.contains(part)) {
+            commands.add_command(reply::entry_at(self.parts.key(part), id));
+        }
+        Some(commands)
+    }
+
+    /// Tells of parts that are trimmed faster than they are read. Only while the entry that was read last stands,
+    /// nothing behind it is gone: the oldest go first.
+    fn tell_overtaken(&mut self, answers: impl Iterator<Item = Value>) {
+        let mut trimmed = Vec::new();
+        for (part, answer) in std::mem::take(&mut self.behind).into_iter().zip(answers) {
+            if reply::ids(answer).next().is_none()
+                && let Some(read) = self.place.read[part as usize]
+            {
+                trimmed.push((part, read));
+            }
+        }
+        self.tell_trimmed(&trimmed);
     }
 
     /// Hands over what is due. Returns false once the node has given this connection up.
     fn take(&mut self, found: Vec<Found>) -> bool {
         let nothing = found.is_empty();
-        let mut uninterested = 0;
+        let (mut uninterested, mut bytes) = (0, 0);
+        let mut entries = vec![0; self.place.read.len()];
         for Found { part, id, frames } in found {
+            entries[part as usize] += 1;
             // What somebody else has written there is counted as what it is.
             if frames.is_empty() && !self.inbound.frame_at(Vec::new(), id.offset(part, 0)) {
                 return false;
             }
             let due = (0..).zip(frames).filter_map(|(number, (channel, frame))| {
-                let due = std::str::from_utf8(&channel).ok();
-                let due = due.and_then(|channel| self.place.due(channel));
-                let is_due = due.is_some_and(|due| id > *due);
+                bytes += channel.len() + frame.len();
+                let is_due = std::str::from_utf8(&channel)
+                    .is_ok_and(|channel| self.place.wants(channel, id));
                 uninterested += u64::from(!is_due);
                 is_due.then(|| (frame.into(), id.offset(part, number)))
             });
@@ -244,6 +287,9 @@ impl Follower {
             self.place.read[part as usize] = Some(id);
         }
         self.inbound.uninterested(uninterested);
+        let full = (0..).zip(&entries).filter(|(_, count)| **count == self.portion.entries());
+        self.behind = full.map(|(part, _)| part).collect();
+        self.portion.learn(bytes, !self.behind.is_empty());
         self.look_at_ends(nothing);
         true
     }
@@ -292,7 +338,7 @@ impl Follower {
         for topic in topics {
             let (part, channel) = (self.parts.of(topic), self.parts.channels.of(topic));
             match self.place.before.remove(&*channel) {
-                Some(due) => self.place.want(part, channel, due),
+                Some(due) => self.place.want(channel, due),
                 None => fresh.push((part, channel, topic)),
             }
         }
@@ -306,7 +352,7 @@ impl Follower {
             match ends.get(&part) {
                 Some(Ok(end)) => {
                     self.place.read[part as usize].get_or_insert(*end);
-                    self.place.want(part, channel, *end);
+                    self.place.want(channel, Due { part, behind: *end });
                 }
                 Some(Err(error)) if error::is_refusal(error) => {
                     let reason = error::answer(error).into();
@@ -357,21 +403,17 @@ pub(super) async fn is_trimmed(
     read: Id,
 ) -> RedisResult<bool> {
     if read == Id::ZERO {
-        return Ok(false);
+        let info = cmd("XINFO").arg("STREAM").arg(key).query_async(connection).await?;
+        return Ok(reply::has_lost_some(info));
     }
-    let one = |from: String, to: String| {
-        let mut range = cmd("XRANGE");
-        range.arg(key).arg(from).arg(to).arg("COUNT").arg(1);
-        range
-    };
     let mut both = Pipeline::with_capacity(2);
     // While the place itself is there, nothing behind it is gone: the oldest go first.
-    both.add_command(one(read.to_string(), read.to_string()));
-    both.add_command(one("-".to_owned(), "+".to_owned()));
+    both.add_command(reply::entry_at(key, read));
+    both.cmd("XRANGE").arg(key).arg("-").arg("+").arg("COUNT").arg(1);
     let (here, first): (Value, Value) = both.query_async(connection).await?;
-    let stands = reply::list(0, here).next().is_some();
-    let first = reply::list(0, first).next();
-    Ok(!stands && first.is_none_or(|first| first.id > read))
+    let stands = reply::ids(here).next().is_some();
+    let first = reply::ids(first).next();
+    Ok(!stands && first.is_none_or(|first| first > read))
 }
 
 /// A connection that ended takes its reading task along.

@@ -1,7 +1,7 @@
 //! Redis Streams: a log that the server keeps.
 //!
 //! ```text
-//! topic ─ hash ─▶ part ─ XADD {prefix}/log/{part} MAXLEN ~ … c {channel} e {frame}
+//! topic ─ hash ─▶ part ─ XADD {prefix}/log/{part} MAXLEN ~ … {channel} {frame} …
 //! XREAD BLOCK … {parts with interest} ─ channel of no interest? ─▶ Inbound::frames_at
 //! ```
 //!
@@ -12,6 +12,7 @@ mod append;
 mod config;
 mod follow;
 mod part;
+mod portion;
 mod read;
 mod reply;
 mod wire;

@@ -18,6 +18,7 @@ use super::{
     append::{Appender, Bounds, sweep},
     follow::{Follower, Place, Request, ends_of, gone, is_trimmed},
     part::{Id, Parts},
+    portion::Portion,
     read::StreamReader,
 };
 use crate::{Protocol, endpoint::Endpoint, error, locate::Locator, server};
@@ -114,6 +115,8 @@ impl Wire for StreamsWire {
             inbound: inbound.clone(),
             ends: vec![None; self.parts.count()],
             caught_up,
+            portion: Portion::SMALLEST,
+            behind: Vec::new(),
         };
         follower.begin().await.map_err(|error| endpoint.failed(&error))?;
         let (requests, asked) = mpsc::channel(2);
@@ -170,8 +173,18 @@ impl Wire for StreamsWire {
         let (moves, moved) = oneshot::channel();
         let watch = self.locator.watch(found, move |error| drop(moves.send(error)));
         let moved = watch.is_some().then_some(moved);
-        let reader =
-            StreamReader { connection, parts, part, channel, read, trimmed, moved, _watch: watch };
+        let reader = StreamReader {
+            connection,
+            parts,
+            part,
+            channel,
+            read,
+            trimmed,
+            portion: Portion::SMALLEST,
+            behind: false,
+            moved,
+            _watch: watch,
+        };
         Ok((position, Box::new(reader)))
     }
 }
