@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Properties that this transport sets itself, or by its own options.
-const OWN: [&str; 38] = [
+const OWN: [&str; 36] = [
     "acks",
     "allow.auto.create.topics",
     "auto.offset.reset",
@@ -48,8 +48,6 @@ const OWN: [&str; 38] = [
     "queueing.strategy",
     "request.required.acks",
     "retries",
-    "sasl.mechanism",
-    "sasl.mechanisms",
     "sasl.password",
     "sasl.username",
     "security.protocol",
@@ -60,6 +58,9 @@ const OWN: [&str; 38] = [
     "transactional.id",
     "transaction.timeout.ms",
 ];
+
+/// How to log in otherwise than with user and password.
+const MECHANISM: [&str; 2] = ["sasl.mechanism", "sasl.mechanisms"];
 
 /// The largest record, as brokers have it by default; with one that has another `message.max.bytes`, what
 /// is larger is refused there.
@@ -95,11 +96,13 @@ fn base(config: &KafkaConfig) -> ClientConfig {
         .set("topic.metadata.refresh.fast.interval.ms", "50")
         .set("message.max.bytes", LARGEST_RECORD.to_string())
         .set("log.connection.close", "false");
-    let protocol = match (config.tls, &config.login) {
-        (false, None) => "plaintext",
-        (true, None) => "ssl",
-        (false, Some(_)) => "sasl_plaintext",
-        (true, Some(_)) => "sasl_ssl",
+    let logs_in = config.login.is_some()
+        || MECHANISM.iter().any(|name| config.properties.contains_key(*name));
+    let protocol = match (config.tls, logs_in) {
+        (false, false) => "plaintext",
+        (true, false) => "ssl",
+        (false, true) => "sasl_plaintext",
+        (true, true) => "sasl_ssl",
     };
     client.set("security.protocol", protocol);
     if let Some(login) = &config.login {
@@ -210,6 +213,11 @@ pub(crate) fn check(config: &KafkaConfig) -> Result<(), ConnectError> {
             let reason = "the transport sets it itself, as its promises rest upon it".to_owned();
             return Err(ConnectError::option(&format!("rdkafka.{name}"), reason));
         }
+        if config.login.is_some() && MECHANISM.contains(&&**name) {
+            let reason =
+                "the URL has a user, who logs in as the option sasl says: leave one of them out";
+            return Err(ConnectError::option(&format!("rdkafka.{name}"), reason));
+        }
         // Not by the value, which may be a secret.
         let mut alone = ClientConfig::new();
         alone.set(name, &config.properties[name]);
@@ -287,3 +295,24 @@ impl ClientContext for Ear {
 }
 
 impl ConsumerContext for Ear {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_without_user_and_password() {
+        let config = |url| KafkaConfig::from_url(url).unwrap();
+        let bearer = config("kafka://a?rdkafka.sasl.mechanisms=OAUTHBEARER");
+        check(&bearer).unwrap();
+        assert_eq!(producer(&bearer).get("security.protocol"), Some("sasl_plaintext"));
+    }
+
+    #[cfg(feature = "ssl")]
+    #[test]
+    fn a_user_logs_in_in_one_way() {
+        let both = "kafka://ann:pw@a?rdkafka.sasl.mechanisms=OAUTHBEARER";
+        let error = check(&KafkaConfig::from_url(both).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("leave one of them out"), "{error}");
+    }
+}

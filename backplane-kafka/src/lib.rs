@@ -103,7 +103,8 @@
 //!
 //! The feature `ssl` brings TLS, and SASL with user and password, by the machine's OpenSSL. Without it, nothing
 //! but a C compiler and make is needed. Other features of `rdkafka` (`ssl-vendored`, `gssapi`, `zstd`, …) are
-//! turned on by an application that names `rdkafka` in its own `Cargo.toml`.
+//! turned on by an application that names `rdkafka` in its own `Cargo.toml`; a login other than by user and
+//! password is then chosen by `rdkafka.sasl.mechanisms=GSSAPI` and what belongs to it.
 //!
 //! What the library logs goes through `tracing`, with the target `librdkafka`, and never as a warning: the
 //! state of the link is the node's to tell. `rdkafka.debug=broker,msg` in the URL makes it say more, as traces.

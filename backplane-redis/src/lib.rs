@@ -47,18 +47,19 @@
 //!
 //! # Sentinels
 //!
-//! For each connection a node asks all sentinels of its URL at the same time, believes the newest answer of
-//! more than half of them (the highest `config-epoch`), and makes sure that what it finds there calls itself
-//! a master. While it is connected it listens to one of them, and asks again every ten seconds: it leaves a
+//! For each connection a node asks all sentinels of its URL at the same time, takes the newest answer (the
+//! highest `config-epoch`) once more than half of them have answered, or of as many as do, and makes sure that
+//! what it finds there calls itself a master. While it is connected it listens to one of them, and asks again every ten seconds: it leaves a
 //! server that is no master any more, also one that is cut off from the others and goes on answering.
 //!
 //! A failover is an outage of the link: about as long as the sentinels take to notice and to agree. What is
 //! published meanwhile is buffered, and over Pub/Sub what got lost is repaired. Over Streams a replica may
-//! lack the last entries that the old master had answered for; with `replicas=1` (and two replicas or more)
-//! an entry counts as stored only once a replica has it, so that the next master has it too; where more of
-//! the servers end at once than that, sentinels may choose one that lacks it. Entries are ordered by the
-//! clocks of the servers: a new master whose clock is behind by more than the failover took may store entries
-//! where readers have been already, and those are then told as a gap, by their numbers.
+//! lack the last entries that the old master had answered for; with `replicas=` an entry counts as stored
+//! only once so many have it. Sentinels do not ask which of them that is: name as many as there are, and any
+//! of them may become the master without a loss. With fewer, a failover rarely loses something, but may. What
+//! is published waits while there are not enough. Entries are ordered by the clocks of the servers: a new
+//! master whose clock is behind by more than the failover took may store entries where readers have been
+//! already, and those are then told as a gap, by their numbers.
 //!
 //! # For the server's administrator
 //!

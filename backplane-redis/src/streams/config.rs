@@ -33,8 +33,8 @@ pub struct StreamsConfig {
     /// How long an entry is kept, roughly, from Redis 6.2 on. Default 1 hour.
     pub age: Duration,
     /// How many replicas must have an entry, besides the server, before it counts as stored. Default 0. With
-    /// at least 1, what was answered as stored outlives the server, where a replica takes its place. While
-    /// there are fewer, nothing can be published: have one more than that.
+    /// as many as there are, what was answered as stored outlives the server, whichever replica takes its
+    /// place. While there are fewer, nothing can be published.
     pub replicas: u32,
 }
 
