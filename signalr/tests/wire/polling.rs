@@ -306,7 +306,9 @@ async fn a_post_that_cannot_be_read_is_told() {
 
 #[tokio::test]
 async fn on_connected_is_told_of_the_end_before_what_has_come() {
-    let server = Server::with(Options::new(), |hub| {
+    // It is not its absence that tells of it.
+    let options = Options::new().disconnect_timeout(Duration::from_secs(3600));
+    let server = Server::with(options, |hub| {
         hub.on_connected(async |aborted: Aborted, State(probe): State<Probe>| {
             probe.tell("waits").await;
             aborted.wait().await;
