@@ -218,7 +218,7 @@ pub use members::End;
 pub use method::{
     Aborted, Answer, Call, Disconnect, Extract, Fallible, Filter, Filtered, FromInvocation,
     Handler, IntoReply, IntoReturned, Invocation, Items, Needs, Next, Plain, Reply, Returned,
-    Returning, State, Streaming, Trace, Upload, UploadReceiver, UploadSender, ViaArgument,
+    Returning, State, Streaming, Trace, Unread, Upload, UploadReceiver, UploadSender, ViaArgument,
     ViaExtract, ViaUpload, upload,
 };
 pub use options::{HubOptions, WhenSlow};

@@ -110,6 +110,19 @@ impl Carrier {
         }
     }
 
+    /// Whether the client's end is seen only behind all that it has sent before.
+    pub(crate) const fn ends_in_line(&self) -> bool {
+        matches!(self, Self::WebSocket(_))
+    }
+
+    /// The next of what has come before the client's end, where that was seen earlier.
+    pub(crate) fn take_arrived(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Polled(socket) => socket.take_arrived(),
+            Self::WebSocket(_) | Self::Away => None,
+        }
+    }
+
     /// Reads, and writes what is to be written meanwhile. Cancel-safe.
     pub(crate) async fn read(&mut self) -> Result<Bytes, Over> {
         loop {

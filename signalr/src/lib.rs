@@ -184,7 +184,7 @@
 //! WebSocket; 8.4 KiB with server-sent events and 10.7 KiB while a poll waits, on top of the 18 KiB that the
 //! HTTP server keeps for any connection (`cargo bench -p backplane-signalr --bench idle`). A client can make the server hold one
 //! message of [`Options::largest_message`] that has not come whole, as much again for each call that
-//! runs, for one that waits and for each stream that the client sends, and 16 KiB; 64 KiB more without a
+//! runs, for one that waits and for each stream that the client sends, and 32 KiB; 48 KiB more without a
 //! WebSocket. What waits for a client is bounded by the hub
 //! ([`HubOptions`](backplane_hub::HubOptions)), how long a write may take by
 //! [`Options::send_timeout`]. A client of server-sent events that takes nothing has its connection

@@ -182,8 +182,9 @@ impl Connection {
     ///
     /// What the hook failed with: the connection is to be closed with that, by way of
     /// [`disconnected`](Self::disconnected).
-    pub async fn connected(&self) -> Result<(), HubError> {
-        Methods::hook(&self.hub, &self.member, Around::Connected, None).await
+    pub fn connected(&self) -> impl Future<Output = Result<(), HubError>> + Send + 'static + use<> {
+        let (hub, member) = (Arc::clone(&self.hub), Arc::clone(&self.member));
+        async move { Methods::hook(&hub, &member, Around::Connected, None).await }
     }
 
     /// Runs a method.
@@ -212,8 +213,8 @@ impl Connection {
         }
     }
 
-    /// Why a call would not run, as far as can be told without reading its arguments: a front end in
-    /// which calls wait for each other can answer such a one at once.
+    /// Why a call would not run, as far as can be told before it does: a front end in which calls wait for
+    /// each other can answer such a one at once. It reads the arguments, as the call does again.
     #[must_use]
     pub fn refusal(&self, call: &Call) -> Option<InvocationError> {
         self.hub.methods.refusal(&self.member, call, &self.hub.name)
@@ -264,20 +265,10 @@ impl Connection {
         self.member.queue.ended().await
     }
 
-    /// Unregisters the connection, which leaves all its groups, and then runs `on_disconnected` with
-    /// what went wrong; `None` for an orderly end.
-    ///
-    /// Cancelling it drops the hook where it stands.
-    pub async fn disconnected(mut self, error: Option<&str>) {
-        self.unregister();
-        let hook = Methods::hook(&self.hub, &self.member, Around::Disconnected, error);
-        if let Err(error) = hook.await {
-            tracing::error!(hub = %self.hub.name, %error, "on_disconnected failed");
-        }
-    }
-
-    /// Idempotent.
-    fn unregister(&mut self) {
+    /// Unregisters the connection, which leaves all its groups, and tells whatever still runs for it
+    /// that its client has gone: [`Aborted`](crate::Aborted). For what has to come to its end before
+    /// [`disconnected`](Self::disconnected), which does the same first. Idempotent.
+    pub fn unregister(&self) {
         let (hub, member) = (&*self.hub, &*self.member);
         let groups = {
             let mut memberships = member.memberships();
@@ -295,7 +286,19 @@ impl Connection {
             hub.users.remove(id, member);
         }
         member.queue.close();
+    }
+
+    /// Unregisters the connection, and then runs `on_disconnected` with what went wrong; `None` for an
+    /// orderly end. Not before [`connected`](Self::connected) has returned.
+    ///
+    /// Cancelling it drops the hook where it stands.
+    pub async fn disconnected(mut self, error: Option<&str>) {
+        self.unregister();
         self.subscription = None;
+        let hook = Methods::hook(&self.hub, &self.member, Around::Disconnected, error);
+        if let Err(error) = hook.await {
+            tracing::error!(hub = %self.hub.name, %error, "on_disconnected failed");
+        }
     }
 }
 

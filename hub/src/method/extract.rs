@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use super::{Aborted, Call, UploadReceiver, ViaArgument, ViaExtract, arguments};
+use super::{Aborted, Call, Unread, UploadReceiver, ViaArgument, ViaExtract, arguments};
 use crate::{
     ArgumentsError, Caller, HubError, InvocationError, clients::Within, hub::Shared,
     members::Member,
@@ -155,10 +155,7 @@ impl Invocation {
     fn argument<T: DeserializeOwned>(&mut self) -> Result<T, InvocationError> {
         let index = self.next;
         self.next += 1;
-        let raw = self.arguments.get(index).map_or(&[][..], |raw| raw);
-        arguments::read(&*self.member.protocol, raw).map_err(|source| InvocationError::Arguments {
-            detail: ArgumentsError::Type { index, source },
-        })
+        arguments::read_at(&*self.member.protocol, &self.arguments, index)
     }
 }
 
@@ -181,6 +178,16 @@ pub trait FromInvocation<M>: Sized {
     /// An argument of another type, or what the extractor fails with.
     fn from_invocation(invocation: &mut Invocation) -> Result<Self, InvocationError>;
 
+    /// Whether a call that has not begun has what the parameter takes of its arguments.
+    ///
+    /// # Errors
+    ///
+    /// An argument of another type.
+    fn fits(unread: &mut Unread<'_>) -> Result<(), InvocationError> {
+        let _ = unread;
+        Ok(())
+    }
+
     /// Adds what the parameter needs of the hub.
     fn needs(needs: &mut Needs);
 }
@@ -190,6 +197,10 @@ impl<T: DeserializeOwned> FromInvocation<ViaArgument> for T {
 
     fn from_invocation(invocation: &mut Invocation) -> Result<Self, InvocationError> {
         invocation.argument()
+    }
+
+    fn fits(unread: &mut Unread<'_>) -> Result<(), InvocationError> {
+        unread.fits::<T>()
     }
 
     fn needs(needs: &mut Needs) {

@@ -1,6 +1,6 @@
 use std::{fmt, future::Future, marker::PhantomData, pin::Pin};
 
-use super::{FromInvocation, IntoReply, Invocation, Needs, Reply, Returning};
+use super::{FromInvocation, IntoReply, Invocation, Needs, Reply, Returning, Unread};
 use crate::InvocationError;
 
 /// A call in progress.
@@ -23,6 +23,13 @@ pub type Answer = Pin<Box<dyn Future<Output = Result<Reply, InvocationError>> + 
 pub trait Handler<M, R = Returning>: Send + Sync + 'static {
     /// What it needs of its hub.
     fn needs(&self) -> Needs;
+
+    /// Whether a call would not fail for the types of its arguments.
+    ///
+    /// # Errors
+    ///
+    /// The first argument of another type.
+    fn fits(&self, unread: &mut Unread<'_>) -> Result<(), InvocationError>;
 
     /// Starts one call.
     fn call(&self, invocation: Invocation) -> Answer;
@@ -55,6 +62,12 @@ macro_rules! handlers {
                 let mut needs = Needs::default();
                 $($parameter::needs(&mut needs);)*
                 needs
+            }
+
+            fn fits(&self, unread: &mut Unread<'_>) -> Result<(), InvocationError> {
+                let _ = &unread;
+                $($parameter::fits(unread)?;)*
+                Ok(())
             }
 
             #[allow(non_snake_case, reason = "one name serves as type and as variable")]
@@ -96,6 +109,7 @@ handlers! {
 /// A [`Handler`] whose markers are forgotten, so that a table can hold many.
 pub(crate) trait Erased: fmt::Debug + Send + Sync {
     fn needs(&self) -> Needs;
+    fn fits(&self, unread: &mut Unread<'_>) -> Result<(), InvocationError>;
     fn call(&self, invocation: Invocation) -> Answer;
 }
 
@@ -115,6 +129,10 @@ impl<H, M, R> fmt::Debug for Marked<H, M, R> {
 impl<H: Handler<M, R>, M, R> Erased for Marked<H, M, R> {
     fn needs(&self) -> Needs {
         self.0.needs()
+    }
+
+    fn fits(&self, unread: &mut Unread<'_>) -> Result<(), InvocationError> {
+        self.0.fits(unread)
     }
 
     fn call(&self, invocation: Invocation) -> Answer {

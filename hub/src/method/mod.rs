@@ -23,6 +23,7 @@ use std::{
 use futures_util::{FutureExt, StreamExt};
 
 pub use aborted::Aborted;
+pub use arguments::Unread;
 pub(crate) use arguments::read;
 pub use call::Call;
 pub use extract::{Disconnect, Extract, FromInvocation, Invocation, Items, Needs, State, Trace};
@@ -74,7 +75,7 @@ impl Methods {
         method.ok_or(InvocationError::UnknownMethod)
     }
 
-    /// Why a call would not run, as far as can be told without reading its arguments.
+    /// Why a call would not run, as far as can be told before it does.
     pub(crate) fn refusal(
         &self,
         member: &Member,
@@ -87,7 +88,11 @@ impl Methods {
         };
         let admitted = method.admit(member, call, hub);
         let (given, expected) = (call.arguments.len(), method.arguments);
-        admitted.and_then(|()| ArgumentsError::expect(given, expected)).err()
+        let counted = admitted.and_then(|()| ArgumentsError::expect(given, expected));
+        let mut unread = Unread::new(&*member.protocol, &call.arguments);
+        let fit = AssertUnwindSafe(|| method.handler.fits(&mut unread));
+        // What panics here does so again when it runs, and is told then.
+        counted.and_then(|()| catch_unwind(fit).unwrap_or(Ok(()))).err()
     }
 
     /// Runs a method.

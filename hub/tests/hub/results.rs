@@ -404,3 +404,25 @@ async fn calls_over_bad_links_are_made_once_and_answered() {
     assert!(switch.counts().dropped > 0, "{:?}", switch.counts());
     assert!(hubs.iter().all(|hub| hub.stats().results_owed == 0));
 }
+
+#[tokio::test]
+async fn what_a_call_leaves_behind_can_ask_too() {
+    type Told = mpsc::Sender<u32>;
+    async fn later(caller: Caller, State(told): State<Told>) {
+        let told = Told::clone(&told);
+        tokio::spawn(async move {
+            let asked = caller.clients().caller().invoke("Result", ());
+            told.send(asked.await.unwrap()).await.unwrap();
+        });
+    }
+    let (sender, mut told): (Told, _) = mpsc::channel(1);
+    let hub = one_hub(|hub| hub.state(sender).method("Later", later)).await;
+    let mut client = Client::open(&hub).await;
+    client.call(Call::new("later", Vec::new())).await.unwrap();
+    let asked = client.next().await.unwrap();
+    // The call has no place to give away any more.
+    assert_eq!(client.connection().waiting_calls(), 0);
+    client.returns(&asked, &json!(7)).unwrap();
+    assert_eq!(soon("the answer", told.recv()).await, Some(7));
+    assert_eq!(client.connection().waiting_calls(), 0);
+}

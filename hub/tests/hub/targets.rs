@@ -3,11 +3,13 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use backplane_hub::{
-    Backplane, Call, Caller, ConnectionId, Hub, HubError, LONGEST_NAME, Protocol, SendError, User,
+    Backplane, Call, Caller, ConnectionId, Hub, HubError, LONGEST_NAME, Protocol, SendError, State,
+    User,
 };
 use backplane_memory::Medium;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use crate::{
     Memory, one_hub,
@@ -25,11 +27,18 @@ async fn arguments_by_reference_by_tuple_and_none() {
     target.send("two", *pair).await.unwrap();
     target.send("text", "by reference").await.unwrap();
     target.send("eight", (1, 2, 3, 4, 5, 6, 7, &json!({"8": null}))).await.unwrap();
+    target.send("list", &vec![1, 2]).await.unwrap();
+    target.send("slice", &["a", "b"][..]).await.unwrap();
+    target.send("lists", (vec![1, 2], [3])).await.unwrap();
     client.expect("none", json!([])).await;
     client.expect("one", json!([[1, "two"]])).await;
     client.expect("two", json!([1, "two"])).await;
     client.expect("text", json!(["by reference"])).await;
     client.expect("eight", json!([1, 2, 3, 4, 5, 6, 7, {"8": null}])).await;
+    // However long it is, a list is one argument.
+    client.expect("list", json!([[1, 2]])).await;
+    client.expect("slice", json!([["a", "b"]])).await;
+    client.expect("lists", json!([[1, 2], [3]])).await;
 }
 
 #[tokio::test]
@@ -67,6 +76,32 @@ async fn a_callers_own_targets() {
         }
         client.expect_nothing(&[&one]).await;
     }
+}
+
+#[tokio::test]
+async fn a_caller_is_good_for_longer_than_its_call() {
+    type Kept = mpsc::Sender<Caller>;
+    async fn keep(caller: Caller, State(kept): State<Kept>) -> bool {
+        kept.try_send(caller).is_ok()
+    }
+    let (kept, mut callers): (Kept, _) = mpsc::channel(1);
+    let hub = one_hub(|hub| hub.state(kept).method("Keep", keep)).await;
+    let (mut client, mut other) = (Client::open(&hub).await, Client::open(&hub).await);
+    assert_eq!(client.invoke("keep", vec![]).await.unwrap(), json!(true));
+    let caller = callers.recv().await.unwrap();
+    caller.groups().add(caller.id(), "g").await.unwrap();
+    caller.clients().caller().send("caller", ()).await.unwrap();
+    caller.clients().others().send("others", ()).await.unwrap();
+    caller.clients().group("g").send("group", ()).await.unwrap();
+    client.expect("caller", json!([])).await;
+    client.expect("group", json!([])).await;
+    client.expect_nothing(&[&hub]).await;
+    other.expect("others", json!([])).await;
+    // Also than its connection.
+    client.leave().await;
+    caller.clients().caller().send("late", ()).await.unwrap();
+    caller.clients().others().send("others", ()).await.unwrap();
+    other.expect("others", json!([])).await;
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ impl PolledSocket {
             wake(&mut state.post);
             return Poll::Ready(Turn::Read(piece));
         }
-        if state.hung_up && state.arrived.is_empty() {
+        if state.hung_up && (state.arrived.is_empty() || !read) {
             return Poll::Ready(Turn::Over(Over::Closed { code: None }));
         }
         if std::mem::take(&mut state.turned) {
@@ -83,6 +83,11 @@ impl PolledSocket {
             return Poll::Ready(Turn::Over(Over::Closed { code: None }));
         }
         Poll::Pending
+    }
+
+    /// The next of what has come before the client's end.
+    pub(crate) fn take_arrived(&mut self) -> Option<Bytes> {
+        self.connection.state().arrived.pop_front()
     }
 
     /// Waits until a response has taken all there is and `last`. Cancel-safe.

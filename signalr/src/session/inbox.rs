@@ -17,6 +17,9 @@ pub(crate) struct Inbox {
 /// The longest record that has a length, as in the original.
 const LONGEST: usize = i32::MAX as usize;
 
+/// Above this, nothing more is read before what has come is looked at.
+const AHEAD: usize = 16 * 1024;
+
 /// A record is larger than it may be.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooLarge;
@@ -32,10 +35,21 @@ impl Inbox {
         self.codec = codec;
     }
 
-    /// Takes a piece; all whole records must have been taken out before.
+    /// Takes a piece.
     pub(crate) fn push(&mut self, piece: Bytes) {
-        debug_assert!(self.arrived.is_empty(), "whole records are left");
-        self.arrived = piece;
+        if self.arrived.is_empty() {
+            self.arrived = piece;
+            return;
+        }
+        // Nothing is copied here but what is read ahead.
+        let mut arrived = BytesMut::from(std::mem::take(&mut self.arrived));
+        arrived.extend_from_slice(&piece);
+        self.arrived = arrived.freeze();
+    }
+
+    /// Whether more may come though what has come is not looked at yet.
+    pub(crate) fn has_room(&self) -> bool {
+        self.arrived.len() < AHEAD
     }
 
     /// The next whole record, without its framing. A record that came in one piece is not copied.
@@ -120,6 +134,21 @@ mod tests {
             into.push(record);
         }
         Ok(())
+    }
+
+    #[test]
+    fn pieces_may_come_before_records_are_taken() {
+        let mut inbox = Inbox::new(8);
+        for piece in ["a\x1eb", "b", "\x1ecc"] {
+            assert!(inbox.has_room());
+            inbox.push(Bytes::from_static(piece.as_bytes()));
+        }
+        let mut records = Vec::new();
+        drain(&mut inbox, &mut records).unwrap();
+        assert_eq!(records, ["a", "bb"]);
+        assert!(inbox.is_cut_off());
+        inbox.push(Bytes::from(vec![0; AHEAD]));
+        assert!(!inbox.has_room());
     }
 
     #[test]

@@ -11,11 +11,20 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::{any::Any, sync::Arc};
+use std::{
+    any::Any,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
 
-use backplane_hub::{Connection, ConnectionId, End, Opening, Outbound};
+use backplane_hub::{Connection, ConnectionId, End, HubError, Opening, Outbound};
 use bytes::Bytes;
-use futures_util::{FutureExt, future::join};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join},
+};
 use tokio::time::timeout;
 use tracing::Instrument;
 
@@ -105,6 +114,9 @@ async fn go_on(mut open: Open, registration: Option<Registration>, endpoint: &Ar
     }
 }
 
+/// `on_connected` in progress.
+type Starting = BoxFuture<'static, Result<(), HubError>>;
+
 /// A connection whose client and hub have agreed on it.
 pub(crate) struct Open {
     socket: Carrier,
@@ -115,8 +127,8 @@ pub(crate) struct Open {
     standing: Option<Arc<Standing>>,
     /// Where the client may come back.
     stateful: Option<Box<Stateful>>,
-    /// Whether `on_connected` has run.
-    begun: bool,
+    /// `on_connected`, until it has run.
+    starting: Option<Starting>,
     /// What had no place yet when the session paused.
     waiting: Option<Box<Waiting>>,
 }
@@ -138,7 +150,7 @@ impl Open {
             codec,
             standing,
             stateful: Some(Box::new(stateful)),
-            begun: true,
+            starting: None,
             waiting: None,
         }
     }
@@ -177,6 +189,7 @@ async fn open(mut socket: Carrier, admission: Admission) -> Option<Open> {
             }
             socket.send_one(handshake::GRANTED.clone());
             let stateful = stateful(seat, version, &connection, options);
+            let starting = Some(connection.connected().boxed());
             return Some(Open {
                 socket,
                 inbox,
@@ -185,7 +198,7 @@ async fn open(mut socket: Carrier, admission: Admission) -> Option<Open> {
                 codec,
                 standing,
                 stateful,
-                begun: false,
+                starting,
                 waiting: None,
             });
         }
@@ -249,7 +262,7 @@ async fn refuse(socket: &mut Carrier, options: &Options, error: &HandshakeError)
 
 /// Ends a connection, on both sides.
 async fn end(open: Open, mut running: Running, ending: Ending, options: &Options) {
-    let Open { mut socket, connection, outbound, codec, stateful, .. } = open;
+    let Open { mut socket, connection, outbound, codec, stateful, mut starting, .. } = open;
     // Nobody comes back.
     drop(stateful);
     match &ending {
@@ -265,15 +278,45 @@ async fn end(open: Open, mut running: Running, ending: Ending, options: &Options
         answer.into_iter().for_each(|answer| connection.reply(answer));
     }
     // The others go on to their end: a client that hangs up must not leave them half done.
-    running.beside(part(&mut socket, codec, outbound, &ending, options)).await;
+    let parting = part(&mut socket, codec, outbound, &ending, options);
+    running.beside(beside_start(&mut starting, parting)).await;
     let lingering = async {
         if !ending.is_cut() {
             socket.linger(options.close_timeout).await;
         }
     };
     let reason = ending.reason();
-    running.beside(join(lingering, connection.disconnected(reason.as_deref()))).await;
+    let leaving = async {
+        if let Some(starting) = starting {
+            // It may wait for being told.
+            connection.unregister();
+            started_late(starting.await);
+        }
+        connection.disconnected(reason.as_deref()).await;
+    };
+    running.beside(join(lingering, leaving)).await;
     running.finish().await;
+}
+
+/// Awaits `future` while `on_connected` goes on, if it still runs.
+async fn beside_start<F: Future>(starting: &mut Option<Starting>, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        if let Some(running) = starting
+            && let Poll::Ready(outcome) = running.as_mut().poll(context)
+        {
+            *starting = None;
+            started_late(outcome);
+        }
+        future.as_mut().poll(context)
+    })
+    .await
+}
+
+fn started_late(outcome: Result<(), HubError>) {
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "on_connected failed after the connection had ended");
+    }
 }
 
 /// Sends what is still queued, and the last message, if the client can get one.

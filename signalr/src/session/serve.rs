@@ -6,11 +6,10 @@ use std::{
 
 use backplane_hub::{Completion, CompletionError, Connection, End, HubError, Outbound};
 use bytes::Bytes;
-use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    Open,
+    Open, Starting,
     calls::{Answers, Single},
     clock::{Clock, Due},
     ending::{Ending, Fault},
@@ -49,7 +48,6 @@ pub(super) async fn serve(open: &mut Open, running: &mut Running, options: &Opti
     } else if open.socket.is_writing() {
         clock.write_begins(Instant::now());
     }
-    let starting = (!open.begun).then(|| connection.connected().boxed());
     let mut session = Session {
         options,
         codec: open.codec,
@@ -57,25 +55,23 @@ pub(super) async fn serve(open: &mut Open, running: &mut Running, options: &Opti
         inbox: &mut open.inbox,
         connection,
         outbound: &mut open.outbound,
-        starting,
+        starting: &mut open.starting,
         running,
-        waiting: open.waiting.take(),
+        waiting: &mut open.waiting,
         clock,
         standing: open.standing.as_deref().filter(|_| expires),
         stateful: open.stateful.as_deref_mut(),
         broken: None,
+        left: None,
         pause: None,
         batch: Vec::new(),
     };
     let ending = session.until_stop().await;
-    let (starting, pause) = (session.starting, session.pause);
-    open.waiting = session.waiting;
-    if let Some(starting) = starting
-        && let Err(error) = starting.await
-    {
-        tracing::debug!(%error, "on_connected failed after the connection had ended");
+    let (left, pause) = (session.left, session.pause);
+    if let Some(left) = left {
+        // To be let go as any other.
+        open.socket = left.socket;
     }
-    open.begun = true;
     match (ending, pause) {
         (None, Some(pause)) => pause,
         (ending, _) => Stop::End(ending.unwrap_or(Ending::HungUp)),
@@ -94,10 +90,10 @@ struct Session<'a> {
     connection: &'a Connection,
     outbound: &'a mut Outbound,
     /// `on_connected`, before which nothing is called.
-    starting: Option<BoxFuture<'a, Result<(), HubError>>>,
+    starting: &'a mut Option<Starting>,
     running: &'a mut Running,
     /// What has no place yet: nothing behind it is looked at.
-    waiting: Option<Box<Waiting>>,
+    waiting: &'a mut Option<Box<Waiting>>,
     clock: Clock,
     /// Where it ends with the credentials of its user.
     standing: Option<&'a Standing>,
@@ -105,9 +101,17 @@ struct Session<'a> {
     stateful: Option<&'a mut Stateful>,
     /// Why it is not there, while it is away.
     broken: Option<Ending>,
+    /// Once it has gone for good, while what it has sent before has its turn.
+    left: Option<Box<Left>>,
     /// What is to be done before the session goes on.
     pause: Option<Stop>,
     batch: Vec<Bytes>,
+}
+
+/// A client that has gone.
+struct Left {
+    socket: Carrier,
+    over: Over,
 }
 
 /// A message that waits for its place.
@@ -154,7 +158,7 @@ impl Session<'_> {
         let mut ended = pin!(connection.ended());
         let mut timer = pin!(sleep_until(self.next()));
         loop {
-            if let Some(ending) = self.dispatch() {
+            if let Some(ending) = self.dispatch().or_else(|| self.has_left()) {
                 return Some(ending);
             }
             let next = self.next();
@@ -174,6 +178,11 @@ impl Session<'_> {
     /// Whether more may come from the client.
     fn listens(&self) -> bool {
         self.starting.is_none() && self.waiting.is_none()
+    }
+
+    /// Whether more is read: also a little ahead, without which the client's end would not be seen.
+    fn reads(&self) -> bool {
+        self.listens() || (self.socket.ends_in_line() && self.inbox.has_room())
     }
 
     /// When something may be due at the earliest.
@@ -201,11 +210,14 @@ impl Session<'_> {
         timer: Pin<&mut Sleep>,
     ) -> Poll<Wake> {
         let mut wake = Wake::default();
-        if let Poll::Ready(end) = ended.poll(context) {
+        // One that has left is ended already.
+        if self.left.is_none()
+            && let Poll::Ready(end) = ended.poll(context)
+        {
             wake.end = Some(end);
             return Poll::Ready(wake);
         }
-        if let Some(starting) = &mut self.starting
+        if let Some(starting) = self.starting
             && let Poll::Ready(outcome) = starting.as_mut().poll(context)
         {
             wake.started = Some(outcome);
@@ -225,11 +237,11 @@ impl Session<'_> {
                 self.clock.write_begins(Instant::now());
             }
         }
-        if let Poll::Ready(turn) = self.socket.poll_turn(context, self.listens()) {
+        if let Poll::Ready(turn) = self.socket.poll_turn(context, self.reads()) {
             wake.turn = Some(turn);
         }
         let (moves, here) = (self.starting.is_none(), !matches!(self.socket, Carrier::Away));
-        if let Some(stateful) = &self.stateful
+        if let Some(stateful) = self.stateful.as_ref().filter(|_| self.left.is_none())
             && let Poll::Ready(visit) = stateful.seat.poll_visit(context, moves, here)
         {
             wake.visit = Some(visit);
@@ -284,11 +296,11 @@ impl Session<'_> {
         let now = Instant::now();
         match wake.started {
             Some(Ok(())) => {
-                self.starting = None;
+                *self.starting = None;
                 self.clock.heard(now);
             }
             Some(Err(error)) => {
-                self.starting = None;
+                *self.starting = None;
                 return Some(Ending::Refused(error));
             }
             None => {}
@@ -297,7 +309,7 @@ impl Session<'_> {
             self.connection.reply(answer);
         }
         if wake.placed {
-            self.waiting = None;
+            *self.waiting = None;
             self.clock.heard(now);
         }
         match wake.turn {
@@ -307,12 +319,13 @@ impl Session<'_> {
             }
             Some(Turn::Over(over)) => {
                 let goes = matches!(over, Over::Closed { code: Some(NORMAL | GOING_AWAY) });
-                let ending = self.over(over);
-                if goes {
-                    return Some(ending);
-                }
-                if let Some(ending) = self.breaks(ending, now) {
-                    return Some(ending);
+                if goes || self.stateful.is_none() {
+                    self.leaves(over, now);
+                } else {
+                    let ending = self.over(over);
+                    if let Some(ending) = self.breaks(ending, now) {
+                        return Some(ending);
+                    }
                 }
             }
             Some(Turn::Written) | None => {}
@@ -338,7 +351,10 @@ impl Session<'_> {
             let ending = match self.clock.due(now, self.listens()) {
                 Some(Due::ClientTimeout) => self.breaks(Ending::Fault(Fault::Timeout), now),
                 Some(Due::SendTimeout) => self.breaks(Ending::SendTimeout, now),
-                Some(Due::Gone) => Some(self.broken.take().unwrap_or(Ending::HungUp)),
+                Some(Due::Gone) => match self.left.take() {
+                    Some(left) => Some(self.parts(*left)),
+                    None => Some(self.broken.take().unwrap_or(Ending::HungUp)),
+                },
                 Some(Due::Ping) => {
                     self.socket.send_one(self.codec.ping());
                     self.clock.write_begins(now);
@@ -352,6 +368,36 @@ impl Session<'_> {
             timer.reset(self.next());
         }
         None
+    }
+
+    /// The client has gone for good. What it has sent before still has its turn, within the time that any
+    /// client may be away for; whatever runs is told at once.
+    fn leaves(&mut self, over: Over, now: Instant) {
+        if !self.listens() {
+            self.connection.unregister();
+        }
+        let mut socket = std::mem::replace(self.socket, Carrier::Away);
+        while let Some(piece) = socket.take_arrived() {
+            self.inbox.push(piece);
+        }
+        self.left = Some(Box::new(Left { socket, over }));
+        self.clock.leaves(now, self.options.disconnect_timeout);
+    }
+
+    /// How it ends, once nothing is left that a client which has gone has sent before. Items for which
+    /// there is no place may wait for what does not come any more.
+    fn has_left(&mut self) -> Option<Ending> {
+        let waits_for_more = matches!(self.waiting.as_deref(), Some(Waiting::Item { .. }));
+        if !self.listens() && !waits_for_more {
+            return None;
+        }
+        let left = self.left.take()?;
+        Some(self.parts(*left))
+    }
+
+    fn parts(&mut self, left: Left) -> Ending {
+        *self.socket = left.socket;
+        self.over(left.over)
     }
 
     /// Ends with this, unless the client may come back.
@@ -489,7 +535,7 @@ impl Session<'_> {
         }
         match call.refuse(connection, answers) {
             Ok(refusal) => refusal.into_iter().for_each(|refusal| connection.reply(refusal)),
-            Err(call) => self.waiting = Some(Box::new(Waiting::Call(call))),
+            Err(call) => *self.waiting = Some(Box::new(Waiting::Call(call))),
         }
     }
 
@@ -506,7 +552,7 @@ impl Session<'_> {
         // What it would wake is polled before anything is waited for.
         let context = &mut Context::from_waker(Waker::noop());
         if self.running.streams.poll_item(context, &id, &item).is_pending() {
-            self.waiting = Some(Box::new(Waiting::Item { id, item }));
+            *self.waiting = Some(Box::new(Waiting::Item { id, item }));
         }
     }
 

@@ -2,17 +2,25 @@
 
 use std::time::{Duration, SystemTime};
 
-use backplane_hub::{Hub, User};
+use backplane_hub::{Aborted, Hub, HubBuilder, State, User};
 use backplane_memory::Medium;
-use tokio::time::{Instant, sleep};
+use futures_util::StreamExt;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 
 use super::*;
 use crate::{
     Identity, Transport,
-    polled::{Polled, PolledConnection, PolledSocket},
+    polled::{Events, Polled, PolledConnection, PolledSocket},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+
+fn hub() -> HubBuilder {
+    Hub::builder("test").backplane(Arc::new(Medium::new().node()))
+}
 
 fn until(seconds: u32) -> Identity {
     Identity::until(User::new("ann"), SystemTime::now() + seconds * SECOND)
@@ -30,7 +38,11 @@ struct Polling {
 impl Polling {
     /// One that has shaken hands.
     async fn begin(identity: Identity, options: Options) -> Self {
-        let hub = Hub::builder("test").backplane(Arc::new(Medium::new().node())).build().unwrap();
+        Self::with(hub().build().unwrap(), identity, options).await
+    }
+
+    /// The same, of a hub that is not an ordinary one.
+    async fn with(hub: Hub, identity: Identity, options: Options) -> Self {
         hub.speak(Codec::Json.protocol());
         let endpoint = Arc::new(Endpoint::new(hub, options));
         let id = ConnectionId::random();
@@ -84,6 +96,26 @@ async fn it_ends_with_the_credentials() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn on_connected_is_told_that_the_credentials_have_expired() {
+    type Told = mpsc::Sender<&'static str>;
+    async fn connected(aborted: Aborted, State(told): State<Told>) {
+        aborted.wait().await;
+        sleep(SECOND).await;
+        told.send("aborted").await.unwrap();
+    }
+    async fn disconnected(State(told): State<Told>) {
+        told.send("disconnected").await.unwrap();
+    }
+    let (sender, mut told): (Told, _) = mpsc::channel(2);
+    let hub = hub().state(sender).on_connected(connected).on_disconnected(disconnected);
+    let polling = Polling::with(hub.build().unwrap(), until(60), closing()).await;
+    assert_eq!(polling.closes().await, 60);
+    assert_eq!(told.recv().await, Some("aborted"));
+    assert_eq!(polling.endpoint.hub.stats().connections, 0);
+    assert_eq!(told.recv().await, Some("disconnected"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_goes_on_where_nobody_wants_it_to_end() {
     let polling = Polling::begin(until(60), Options::new()).await;
     assert_eq!(polling.poll().await, Polled::Nothing);
@@ -109,4 +141,37 @@ async fn a_renewal_that_came_late_does_not_count() {
     let polling = Polling::begin(until(60), closing()).await;
     polling.standing.renew_if_fresher(&polling.endpoint.hub, &polling.id, until(30)).unwrap();
     assert_eq!(polling.closes().await, 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_something_is_not_pinged() {
+    let hub = hub().build().unwrap();
+    hub.speak(Codec::Json.protocol());
+    let endpoint = Arc::new(Endpoint::new(hub.clone(), Options::new()));
+    let id = ConnectionId::random();
+    let connection = Arc::new(PolledConnection::new(Transport::ServerSentEvents));
+    let socket = PolledSocket::new(Arc::clone(&connection), 15 * SECOND);
+    let admission = Admission {
+        endpoint,
+        id: id.clone(),
+        standing: None,
+        registration: None,
+        request: None,
+        seat: None,
+    };
+    tokio::spawn(run(Carrier::Polled(socket), admission));
+    let mut events = Events::new(Arc::clone(&connection));
+    let mut next = async || events.next().await.unwrap().unwrap();
+    assert_eq!(next().await, ":\r\n");
+    connection.post("{\"protocol\":\"json\",\"version\":1}\u{1e}".into()).await.unwrap();
+    assert_eq!(next().await, "data: {}\u{1e}\r\n\r\n");
+    for _ in 0..10 {
+        sleep(10 * SECOND).await;
+        hub.clients().connection(&id).send("Told", ()).await.unwrap();
+        let told = "data: {\"type\":1,\"target\":\"Told\",\"arguments\":[]}\u{1e}\r\n\r\n";
+        assert_eq!(next().await, told);
+    }
+    let silent = Instant::now();
+    assert_eq!(next().await, "data: {\"type\":6}\u{1e}\r\n\r\n");
+    assert_eq!(silent.elapsed().as_secs(), 15);
 }

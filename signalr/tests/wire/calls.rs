@@ -2,6 +2,7 @@ use std::num::NonZeroUsize;
 
 use backplane_hub::{Filter, Filtered, HubError, Invocation, Next, Reply};
 use backplane_signalr::Options;
+use futures_util::stream;
 use serde_json::json;
 
 use crate::{
@@ -241,6 +242,7 @@ impl Filter for Moody {
         Box::pin(async move {
             match (invocation.target(), invocation.arguments()) {
                 ("Echo", 0) => Ok(Reply::value("nothing")),
+                ("Numbers", _) => Ok(Reply::value(1)),
                 ("Nothing", _) => Err(HubError::client("not today").into()),
                 _ => next.run(invocation).await,
             }
@@ -260,7 +262,10 @@ impl Filter for Moody {
 #[tokio::test]
 async fn filters_answer_in_the_place_of_methods() {
     let options = Options::new().authenticate(by_query);
-    let server = Server::with(options, |hub| hub.filter(Moody)).await;
+    let server = Server::with(options, |hub| {
+        hub.filter(Moody).stream("Numbers", async || stream::iter([1]))
+    })
+    .await;
     let mut client = Client::connect(&server).await;
     client.works().await;
     assert_eq!(client.invoke("echo", json!([])).await, json!({"result": "nothing"}));
@@ -268,6 +273,11 @@ async fn filters_answer_in_the_place_of_methods() {
     let text =
         "An unexpected error occurred invoking 'nothing' on the server. HubException: not today";
     assert_eq!(client.invoke("nothing", json!([])).await, json!({"error": text}));
+    client
+        .send(json!({"type": 4, "invocationId": "1", "target": "numbers", "arguments": []}))
+        .await;
+    let text = "The value returned by the streaming method 'numbers' is not a ChannelReader<> or IAsyncEnumerable<>.";
+    assert_eq!(client.completion("1").await, json!({"error": text}));
 
     let mut refused = Client::request(&server, "?user=ann", &[]).await.unwrap();
     refused.shake().await;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use backplane_hub::{Caller, HubError};
+use backplane_hub::{Aborted, Caller, Filter, Filtered, HubError, Invocation, Next, State};
 use backplane_signalr::Options;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::{
 
 use crate::{
     client::{Client, soon},
-    server::Server,
+    server::{Probe, Server},
 };
 
 #[tokio::test]
@@ -144,4 +144,129 @@ async fn a_client_that_does_not_close_its_side_is_cut_off() {
     // The answer to the close that is read now comes too late.
     assert_eq!(client.next().await, json!({"type": 7, "allowReconnect": true}));
     while let Some(Ok(_)) = soon(client.socket.next()).await {}
+}
+
+/// Waits for the end, tells of it, and fails.
+async fn wait(aborted: Aborted, State(probe): State<Probe>) {
+    probe.tell("waits").await;
+    aborted.wait().await;
+    probe.tell("aborted").await;
+    panic!("nobody hears of it");
+}
+
+/// What is told next, so many times and in no order.
+async fn told<const COUNT: usize>(server: &Server) -> [String; COUNT] {
+    let mut told = [const { String::new() }; COUNT];
+    for told in &mut told {
+        *told = server.probe.told().await;
+    }
+    told.sort();
+    told
+}
+
+#[tokio::test]
+async fn a_call_that_runs_is_told_of_the_end() {
+    let server = Server::with(Options::new(), |hub| hub.method("Wait", wait)).await;
+    for way in 0..3 {
+        let mut client = Client::connect(&server).await;
+        client.call("1", "Wait", json!([])).await;
+        assert_eq!(server.probe.told().await, "waits");
+        match way {
+            0 => client.hang_up().await,
+            1 => drop(client),
+            _ => client.send(json!({"type": 7})).await,
+        }
+        // The last hook has run although the call failed.
+        assert_eq!(told(&server).await, ["aborted", "disconnected: well"]);
+    }
+    assert_eq!(server.hub.stats().connections, 0);
+}
+
+#[tokio::test]
+async fn a_call_behind_which_others_wait_is_told_of_the_end() {
+    // No ping tells of it.
+    let options = Options::new().keep_alive(Duration::from_secs(3600));
+    let server = Server::with(options, |hub| hub.method("Wait", wait)).await;
+    for orderly in [false, true] {
+        let mut client = Client::connect(&server).await;
+        client.call("1", "Wait", json!([])).await;
+        assert_eq!(server.probe.told().await, "waits");
+        client.call("2", "Wait", json!([])).await;
+        client.call("3", "Block", json!(["last"])).await;
+        client.send(json!({"type": 6})).await;
+        if orderly {
+            client.socket.close(None).await.unwrap();
+        }
+        drop(client);
+        assert_eq!(server.probe.told().await, "aborted");
+        // Nobody reaches it any more, but what it has sent before its end is done.
+        assert_eq!(server.probe.told().await, "waits");
+        assert_eq!(server.hub.stats().connections, 0);
+        assert_eq!(server.probe.told().await, "aborted");
+        server.probe.release();
+        assert_eq!(
+            told(&server).await,
+            ["disconnected: well", "last begins", "last ends"].map(str::to_owned)
+        );
+    }
+}
+
+#[tokio::test]
+async fn on_connected_is_told_of_the_end() {
+    let options = Options::new().keep_alive(Duration::from_secs(3600));
+    let server = Server::with(options, |hub| {
+        hub.on_connected(async |aborted: Aborted, State(probe): State<Probe>| {
+            probe.tell("waits").await;
+            aborted.wait().await;
+            probe.tell("aborted").await;
+            // The last hook waits for this one.
+            probe.pass().await;
+            probe.tell("connected").await;
+        })
+    })
+    .await;
+    for way in 0..3 {
+        let mut client = Client::connect(&server).await;
+        assert_eq!(server.probe.told().await, "waits");
+        match way {
+            0 => drop(client),
+            1 => client.socket.close(None).await.unwrap(),
+            // Not looked at before there is a connection, and no obstacle.
+            _ => {
+                client.call("1", "Tell", json!([])).await;
+                client.send(json!({"type": 6})).await;
+                client.socket.close(None).await.unwrap();
+            }
+        }
+        assert_eq!(server.probe.told().await, "aborted");
+        assert_eq!(server.hub.stats().connections, 0);
+        server.probe.release();
+        assert_eq!(server.probe.told().await, "connected");
+        assert_eq!(server.probe.told().await, "disconnected: well");
+    }
+}
+
+/// Its last hook panics.
+struct Falls;
+
+impl Filter for Falls {
+    fn disconnected<'a>(&'a self, invocation: Invocation, next: Next<'a>) -> Filtered<'a> {
+        Box::pin(async move {
+            let outcome = next.run(invocation).await;
+            assert!(outcome.is_err(), "in the last hook");
+            outcome
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_last_hook_that_panics_leaves_nothing_behind() {
+    let server = Server::with(Options::new(), |hub| hub.filter(Falls)).await;
+    let mut other = Client::connect(&server).await;
+    Client::connect(&server).await.hang_up().await;
+    assert_eq!(server.probe.told().await, "disconnected: well");
+    other.works().await;
+    assert_eq!(server.hub.stats().connections, 1);
+    drop(other);
+    soon(server.hub.close(Duration::from_secs(10))).await.unwrap();
 }

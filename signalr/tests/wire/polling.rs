@@ -2,17 +2,21 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use backplane_hub::ByteSize;
+use backplane_hub::{Aborted, ByteSize, State};
 use backplane_signalr::{Options, Transport};
 use futures_util::future::{Either, select};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::{
     client::soon,
     events::ACCEPT,
     http::{Chunked, Response, exchange, request},
     negotiation::negotiated,
-    server::Server,
+    server::{Probe, Server},
 };
 
 const HANDSHAKE: &str = "{\"protocol\":\"json\",\"version\":1}\u{1e}";
@@ -282,4 +286,46 @@ async fn posts_wait_while_calls_do() {
         assert_eq!(client.next().await["invocationId"], id);
     }
     client.works().await;
+}
+
+#[tokio::test]
+async fn a_post_that_cannot_be_read_is_told() {
+    let server = Server::start(Options::new()).await;
+    let mut client = Poller::connect(&server).await;
+    let request = format!(
+        "POST {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
+        client.path
+    );
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+    client.works().await;
+}
+
+#[tokio::test]
+async fn on_connected_is_told_of_the_end_before_what_has_come() {
+    // It is not its absence that tells of it.
+    let options = Options::new().disconnect_timeout(Duration::from_secs(3600));
+    let server = Server::with(options, |hub| {
+        hub.on_connected(async |aborted: Aborted, State(probe): State<Probe>| {
+            probe.tell("waits").await;
+            aborted.wait().await;
+            probe.tell("aborted").await;
+        })
+    })
+    .await;
+    let client = Poller::connect(&server).await;
+    assert_eq!(server.probe.told().await, "waits");
+    client.call("1", "Block", json!(["last"])).await;
+    assert_eq!(request(&server, "DELETE", &client.path, &[]).await.status, "202 Accepted");
+    server.probe.release();
+    for told in ["aborted", "last begins"] {
+        assert_eq!(server.probe.told().await, told);
+    }
+    // The last hook does not wait for calls.
+    let mut told = [server.probe.told().await, server.probe.told().await];
+    told.sort();
+    assert_eq!(told, ["disconnected: well", "last ends"]);
 }

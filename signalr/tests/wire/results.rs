@@ -2,9 +2,10 @@
 
 use std::num::NonZeroUsize;
 
-use backplane_hub::InvokeError;
+use backplane_hub::{Caller, HubBuilder, HubError, InvokeError, Upload};
 use backplane_memory::Medium;
 use backplane_signalr::Options;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::{
@@ -120,4 +121,52 @@ async fn any_node_can_ask() {
     assert!(!calling.is_finished());
     answer(&mut client, &id, json!(10)).await;
     assert_eq!(soon(calling).await.unwrap().unwrap(), 10);
+}
+
+fn asking(hub: HubBuilder) -> HubBuilder {
+    hub.stream("AskAndStream", async |caller: Caller| {
+        stream::iter(["a", "b"]).then(move |what| {
+            let asked = caller.clients().caller().invoke::<Value>("Question", (what,));
+            async move { Ok::<_, HubError>(asked.await?) }
+        })
+    })
+    .method(
+        "AskAndSum",
+        async |caller: Caller, mut numbers: Upload<u32>| -> Result<u32, HubError> {
+            let mut sum = 0;
+            while let Some(number) = numbers.try_next().await? {
+                let asked = caller.clients().caller().invoke::<u32>("Question", ("factor",));
+                sum += number * asked.await?;
+            }
+            Ok(sum)
+        },
+    )
+}
+
+#[tokio::test]
+async fn streams_either_way_can_ask_too() {
+    let server = Server::with(Options::new(), asking).await;
+    let mut client = Client::connect(&server).await;
+    client
+        .send(json!({"type": 4, "invocationId": "1", "target": "AskAndStream", "arguments": []}))
+        .await;
+    for what in ["a", "b"] {
+        let id = asked(&mut client, what).await;
+        answer(&mut client, &id, json!({"to": what})).await;
+        let item = json!({"type": 2, "invocationId": "1", "item": {"to": what}});
+        assert_eq!(client.next().await, item);
+    }
+    assert_eq!(client.completion("1").await, json!({}));
+
+    client
+        .send(json!({"type": 1, "invocationId": "2", "target": "AskAndSum", "arguments": [], "streamIds": ["s"]}))
+        .await;
+    for (number, factor) in [(3, 2), (4, 10)] {
+        client.send(json!({"type": 2, "invocationId": "s", "item": number})).await;
+        let id = asked(&mut client, "factor").await;
+        answer(&mut client, &id, json!(factor)).await;
+    }
+    client.send(json!({"type": 3, "invocationId": "s"})).await;
+    assert_eq!(client.completion("2").await, json!({"result": 46}));
+    client.works().await;
 }

@@ -238,7 +238,12 @@ async fn streams_run_beside_calls() {
     assert_eq!(client.next().await["target"], "StreamCanceled");
     expect_end(&mut client, "2").await;
     // What cannot run waits for nothing either.
-    for (target, arguments) in [("Nope", json!([])), ("Add", json!([1])), ("Secret", json!([]))] {
+    for (target, arguments) in [
+        ("Nope", json!([])),
+        ("Add", json!([1])),
+        ("Add", json!([1, "two"])),
+        ("Secret", json!([])),
+    ] {
         client.call("4", target, arguments).await;
         assert!(client.completion("4").await["error"].is_string());
     }

@@ -201,6 +201,25 @@ async fn uploads_that_go_wrong() {
 }
 
 #[tokio::test]
+async fn what_comes_behind_a_methods_end_is_ignored() {
+    let capacity = NonZeroUsize::new(1).unwrap();
+    let server = serve(Options::new().stream_capacity(capacity)).await;
+    let mut client = Client::connect(&server).await;
+    for round in 0..3 {
+        // Its id is free though the client has not ended the stream before.
+        begin(&mut client, "First", json!([]), &["1"]).await;
+        item(&mut client, "1", json!(round)).await;
+        assert_eq!(client.completion("c").await, json!({"result": round}));
+        for late in [json!(8), json!("of another type"), json!(9)] {
+            item(&mut client, "1", late).await;
+        }
+        client.works().await;
+    }
+    end(&mut client, "1").await;
+    client.works().await;
+}
+
+#[tokio::test]
 async fn ids_that_are_in_use() {
     let server = serve(Options::new()).await;
     let mut client = Client::connect(&server).await;

@@ -332,6 +332,14 @@ pub async fn lists_of_names(fixture: &dyn HubFixture) {
     hello(two.clients().all_except(&excluded)).await;
     expect_hello(&mut there).await;
     here.expect_nothing(&[&two]).await;
+    for client in [&here, &there] {
+        client.hub.groups().add(&client.id, "group").await.unwrap();
+    }
+    for hub in [&one, &two] {
+        hello(hub.clients().group_except("group", [&there.id])).await;
+        expect_hello(&mut here).await;
+        there.expect_nothing(&[hub]).await;
+    }
 }
 
 /// Whatever a name looks like, it is a name.
