@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytesize::ByteSize;
 
@@ -91,6 +91,21 @@ pub enum Durability {
         /// The setting: how often what was written is forced onto the disk.
         fsync: &'static str,
     },
+}
+
+/// What it outlives, in words.
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing is kept"),
+            Self::AsSetUp { settings } => write!(f, "what the server's `{settings}` say"),
+            Self::Memory { copies: 1 } => f.write_str("nothing"),
+            Self::Memory { copies } => write!(f, "a minority of {copies} servers"),
+            Self::Disk { fsync, .. } => {
+                write!(f, "a killed server; the machine's end: the server's `{fsync}`")
+            }
+        }
+    }
 }
 
 /// See [`Semantics::publisher_outage`].

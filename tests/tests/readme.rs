@@ -5,7 +5,7 @@
 use std::{fmt::Write as _, path::Path};
 
 use backplane_core::{
-    Backplane, Delivery, Durability, Filter, Order, PublisherOutage, Receipt, Replay, Semantics,
+    Backplane, Delivery, Filter, Order, PublisherOutage, Receipt, Replay, Semantics,
     SubscriberOutage,
 };
 use backplane_memory::MemoryConfig;
@@ -52,7 +52,7 @@ fn table(columns: &[(&str, Semantics)]) -> String {
         ("delivery", |it| delivery(it.delivery).to_owned()),
         ("order", |it| order(it.order).to_owned()),
         ("an `Ok` proves", |it| receipt(it.receipt).to_owned()),
-        ("what is stored outlives", |it| durability(it.durability)),
+        ("what is stored outlives", |it| it.durability.to_string()),
         ("a publisher during an outage", |it| publisher(it.publisher_outage).to_owned()),
         ("a subscriber during an outage", |it| subscriber(it.subscriber_outage).to_owned()),
         ("replay", |it| replay(it.replay)),
@@ -95,19 +95,6 @@ fn receipt(it: Receipt) -> &'static str {
         Receipt::Accepted => "the broker has taken it",
         Receipt::Stored => "the broker has stored it",
         _ => "new here",
-    }
-}
-
-fn durability(it: Durability) -> String {
-    match it {
-        Durability::Nothing => "nothing is kept".to_owned(),
-        Durability::AsSetUp { settings } => format!("what the server's `{settings}` say"),
-        Durability::Memory { copies: 1 } => "nothing".to_owned(),
-        Durability::Memory { copies } => format!("a minority of {copies} servers"),
-        Durability::Disk { fsync, .. } => {
-            format!("a killed server; the machine's end: the server's `{fsync}`")
-        }
-        _ => "new here".to_owned(),
     }
 }
 

@@ -304,6 +304,11 @@ fn notes(lines: &mut Vec<String>, rows: &[Summary], marks: &Marks, widest: usize
         };
         layers.into_iter().map(line).collect()
     };
+    let known = rows.iter().filter(|row| !row.outlives.is_empty());
+    let mut outlives: Vec<String> =
+        known.map(|row| format!("{}: {}", row.transport, row.outlives)).collect();
+    outlives.dedup();
+    said("What is stored outlives:", outlives);
     said("Promised, and not seen:", remarks(|row| &row.broken));
     said("Better than promised:", remarks(|row| &row.better));
     said("Failed:", by_reason(rows.iter().flat_map(|row| &row.failed)));

@@ -54,6 +54,8 @@ pub struct Summary {
     pub p50_after_us: Worst,
     /// The longest 99th percentile after recovery.
     pub p99_after_us: Worst,
+    /// What is stored outlives.
+    pub outlives: String,
     /// Promises that were not kept, with the scenario.
     pub broken: Vec<Remark>,
     /// What was better than promised, with the scenarios in which it was.
@@ -170,6 +172,7 @@ impl Summary {
         self.p99_us.add(measured(run.p99_us), scenario);
         self.p50_after_us.add(measured(run.p50_after_us), scenario);
         self.p99_after_us.add(measured(run.p99_after_us), scenario);
+        self.outlives.clone_from(&run.outlives);
         remark(&mut self.broken, &run.broken, scenario);
         remark(&mut self.better, &run.better, scenario);
     }

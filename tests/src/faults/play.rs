@@ -143,6 +143,7 @@ pub async fn run(
     (run.broker_kib, run.broker_peak_kib) = (memory.first, memory.peak);
     run.transport = name;
     run.layer = layer.label().to_owned();
+    run.outlives = semantics.durability.to_string();
     run.scenario = scenario.name.to_owned();
     (run.seed, run.nodes, run.rate, run.size) = (load.seed, load.nodes, load.rate, load.size);
     Ok(run)
@@ -371,6 +372,7 @@ fn figures(
         p99_us,
         p50_after_us,
         p99_after_us,
+        outlives: String::new(),
         broken: judgement.broken,
         better: judgement.better,
         fault_from_ms: (times.fault.0 - times.begun) / 1_000,

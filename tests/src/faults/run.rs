@@ -94,6 +94,9 @@ pub struct Run {
     /// See [`p50_after_us`](Self::p50_after_us).
     #[serde(default)]
     pub p99_after_us: u64,
+    /// What is stored outlives, by `semantics()`: with the settings of the server that decide.
+    #[serde(default)]
+    pub outlives: String,
     /// What `semantics()` promises that was not seen. Must be empty.
     pub broken: Vec<String>,
     /// What was seen and is not promised.

@@ -210,6 +210,10 @@ fn promises(markup: &mut Markup, row: &Summary, several: bool) {
     };
     remarks("broken", "bad", &row.broken);
     remarks("better", "fine", &row.better);
+    if !row.outlives.is_empty() {
+        let outlives = format!("what is stored outlives: {}", row.outlives);
+        markup.line("span", &[("class", &"quiet")], outlives);
+    }
     for (list, what, class) in
         [(&row.failed, "failed", "bad"), (&row.not_applicable, "not applicable", "quiet")]
     {

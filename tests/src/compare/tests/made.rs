@@ -80,6 +80,7 @@ pub(super) fn run(transport: &str, layer: &str, scenario: &str, away_ms: u64) ->
         p99_us: base * 4 * noise(20) / 100,
         p50_after_us: base * noise(10) / 100,
         p99_after_us: base * 5 * noise(20) / 100,
+        outlives: "nothing is kept".to_owned(),
         broken: Vec::new(),
         better: if repaired { vec!["nothing was lost".to_owned()] } else { Vec::new() },
         fault_from_ms: from,
