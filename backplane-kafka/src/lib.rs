@@ -54,7 +54,7 @@
 //! keeps everything in memory: the whole suite, and faults (cut, black hole, pause, a restart that loses the
 //! log); and on the **cluster of three brokers that librdkafka brings for tests**: all brokers down and up
 //! again under load, one after the other with its partitions moving, and errors that brokers answer with.
-//! One of these runs failed once, beside other work, and never alone: after a receiver had been frozen for 30 s under full
+//! On Tansu one run has failed, once, beside other work and never alone: after a receiver was frozen for 30 s under full
 //! load, much had not arrived another 40 s later. Why is not known.
 //! A login by SASL that is refused was shown on Tansu. What only real replicas show (a leader's death with `acks=all`,
 //! retention, partitions that are added, quotas, ACLs, a login that is granted) is built by the protocol's
