@@ -205,6 +205,13 @@ async fn what_comes_behind_a_methods_end_is_ignored() {
     let capacity = NonZeroUsize::new(1).unwrap();
     let server = serve(Options::new().stream_capacity(capacity)).await;
     let mut client = Client::connect(&server).await;
+    // While nothing runs, nothing is kept that could be wrong.
+    let target = "StreamingConcat";
+    client
+        .send(json!({
+            "type": 1, "invocationId": "beside", "target": target, "arguments": [], "streamIds": ["beside"],
+        }))
+        .await;
     for round in 0..3 {
         // Its id is free though the client has not ended the stream before.
         begin(&mut client, "First", json!([]), &["1"]).await;
